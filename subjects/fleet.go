@@ -1,0 +1,170 @@
+package subjects
+
+import "time"
+
+// Head is how far one database has come.
+type Head struct {
+	Incarnation uint64 `json:"incarnation"`
+	Position    uint64 `json:"position"`
+	Chain       string `json:"chain"` // hexadecimal
+}
+
+// HeadsMessage is published on Heads every second and on change.
+type HeadsMessage struct {
+	Term uint64 `json:"term"`
+	// Cursor is the position up to which the log is decided: a node that has
+	// applied every head below is at Cursor for every database.
+	Cursor uint64          `json:"cursor"`
+	Heads  map[string]Head `json:"heads"`
+}
+
+// JoinRequest is what a slave says on Join.
+type JoinRequest struct {
+	V         int             `json:"v"`
+	ID        string          `json:"id"`
+	Boot      string          `json:"boot"`              // random per process start
+	Cluster   string          `json:"cluster,omitempty"` // "" on a fresh data directory
+	Engine    string          `json:"engine"`            // digest of the SQL engine
+	Version   string          `json:"version"`           // of snapdb
+	Databases map[string]Head `json:"databases"`         // what it has applied, catalog included
+}
+
+// JoinResponse lets a slave in, or says why not.
+type JoinResponse struct {
+	V        int          `json:"v"`
+	Cluster  string       `json:"cluster,omitempty"`
+	Term     uint64       `json:"term,omitempty"`
+	Session  uint64       `json:"session,omitempty"`  // number that every ack must carry
+	Consumer string       `json:"consumer,omitempty"` // name of the consumer made for it
+	Start    uint64       `json:"start,omitempty"`    // first position the consumer delivers
+	Heads    HeadsMessage `json:"heads,omitzero"`
+	// Reseed lists databases whose applied position is not part of this log,
+	// with the reason.
+	Reseed map[string]string `json:"reseed,omitempty"`
+	// Refused is set when the slave is not let in.
+	Refused *Refusal `json:"refused,omitempty"`
+}
+
+// RefusalCode is a stable name for why a join was refused.
+type RefusalCode string
+
+// Why a join is refused.
+const (
+	RefusedIDInUse  RefusalCode = "id_in_use"     // another live slave has that id
+	RefusedCluster  RefusalCode = "other_cluster" // the data directory belongs to another cluster
+	RefusedEngine   RefusalCode = "engine"        // SQL engines differ, results could too
+	RefusedVersion  RefusalCode = "version"       // message format not understood
+	RefusedInvalid  RefusalCode = "invalid"       // malformed request
+	RefusedNotReady RefusalCode = "not_ready"     // master is starting or stopping; try again
+)
+
+// Refusal says why a slave is not let in and what to do.
+type Refusal struct {
+	Code   RefusalCode `json:"code"`
+	Reason string      `json:"reason"`
+}
+
+// AckMessage is what a slave publishes on NodeAck after applying: cumulative,
+// naming only the databases that changed since its last one.
+type AckMessage struct {
+	Term    uint64
+	Session uint64
+	Applied map[string]uint64
+	// Applying is progress inside a long apply, so that a working slave is
+	// told from a stuck one: database → statements done so far.
+	Applying map[string]uint64
+}
+
+// State is the one word for how a node, or a database on a node, is.
+type State string
+
+// The states.
+const (
+	StateOnline   State = "online"
+	StateLagging  State = "lagging"
+	StateJoining  State = "joining"
+	StateDiverged State = "diverged" // its content differs from the log's
+	StateStopped  State = "stopped"  // it takes no more changes, or the process ended cleanly
+	StateOffline  State = "offline"
+)
+
+// DatabaseStatus is one database on one node.
+type DatabaseStatus struct {
+	Incarnation uint64 `json:"incarnation"`
+	Position    uint64 `json:"position"`
+	Head        uint64 `json:"head"` // as far as the node knows
+	State       State  `json:"state"`
+	Reason      string `json:"reason,omitempty"` // why it is diverged or stopped
+}
+
+// StatusMessage is published on NodeStatus every second and on change.
+type StatusMessage struct {
+	V         int                       `json:"v"`
+	ID        string                    `json:"id"`
+	Boot      string                    `json:"boot"`
+	Session   uint64                    `json:"session"`
+	State     State                     `json:"state"`
+	Reason    string                    `json:"reason,omitempty"`
+	Cursor    uint64                    `json:"cursor"` // everything up to here is applied
+	Databases map[string]DatabaseStatus `json:"databases"`
+	LagMS     int64                     `json:"lag_ms"`  // since it last had all heads; 0: has them
+	Foreign   uint64                    `json:"foreign"` // messages on Replicate that no master wrote
+	Version   string                    `json:"version"`
+	Labels    map[string]string         `json:"labels,omitempty"`
+	Started   time.Time                 `json:"started"`
+	OS        string                    `json:"os"`
+	Arch      string                    `json:"arch"`
+}
+
+// CtlRequest is a command to a node on NodeCtl.
+type CtlRequest struct {
+	Op string `json:"op"`
+}
+
+// CtlResponse is the node's outcome.
+type CtlResponse struct {
+	ID    string         `json:"id"`
+	Boot  string         `json:"boot"`
+	OK    bool           `json:"ok"`
+	Error string         `json:"error,omitempty"`
+	Info  *StatusMessage `json:"info,omitempty"` // for op "info"
+}
+
+// NodeInfo is one node as the master sees it.
+type NodeInfo struct {
+	ID       string            `json:"id"`
+	State    State             `json:"state"`
+	Reason   string            `json:"reason,omitempty"`
+	Session  uint64            `json:"session"`
+	LastSeen time.Time         `json:"last_seen"`
+	InSync   []string          `json:"in_sync"` // databases it is in sync for
+	Acked    map[string]uint64 `json:"acked"`   // database → position acknowledged
+	LagMS    int64             `json:"lag_ms"`  // age of the oldest position it has not acknowledged
+	Status   *StatusMessage    `json:"status,omitempty"`
+}
+
+// ClusterInfoResponse answers ClusterInfo.
+type ClusterInfoResponse struct {
+	V       int             `json:"v"`
+	Cluster string          `json:"cluster"`
+	Term    uint64          `json:"term"`
+	Version string          `json:"version"`
+	Engine  string          `json:"engine"`
+	Ack     string          `json:"ack"` // default rule
+	Started time.Time       `json:"started"`
+	Cursor  uint64          `json:"cursor"`
+	Heads   map[string]Head `json:"heads"`
+	// Stopped lists databases of the master that take no writes, with the reason.
+	Stopped  map[string]string `json:"stopped,omitempty"`
+	LogBytes uint64            `json:"log_bytes"`
+	LogMax   uint64            `json:"log_max"`
+	Nodes    []NodeInfo        `json:"nodes"`
+}
+
+// BlobRequest asks for a chunk on BlobGet. The answer is the bytes, at most
+// BlobChunk of them; none at the end.
+type BlobRequest struct {
+	Digest string `json:"digest"`
+	Offset int64  `json:"offset"`
+	Length int    `json:"length,omitempty"` // 0: BlobChunk
+}
