@@ -1,0 +1,324 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/snapdb/snapdb/exec/engine"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Position is a place in the history of one database: a number that orders and
+// a chain that identifies.
+type Position struct {
+	Number uint64 // sequence in the log
+	Chain  subjects.Chain
+}
+
+// Database is one replicated SQLite file. Reads run on any number of goroutines;
+// groups and applies take turns on its single writer connection.
+type Database struct {
+	store  *Store
+	name   string
+	inc    uint64
+	path   string
+	engine string // digest, repeated in every body
+
+	applied atomic.Pointer[Position]
+	readers pool
+
+	writing sync.Mutex // held from Begin to Commit or Rollback, and by Apply
+	w       *engine.Conn
+	version uint32 // data_version when the writer last held the file
+	buf     []byte // memory of the last body, for the next
+	setPos, setIDs, saveID, findID, pruneIDs *engine.Stmt
+}
+
+// schema of snapdb's own tables in every database file. Clients can neither read
+// nor write them, and checksums leave them out.
+const schema = `
+CREATE TABLE _snapdb_applied (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  format INTEGER NOT NULL,
+  incarnation INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  chain TEXT NOT NULL
+);
+CREATE TABLE _snapdb_requests (
+  id TEXT PRIMARY KEY,
+  at INTEGER NOT NULL,
+  position INTEGER,
+  results BLOB
+) WITHOUT ROWID;
+CREATE INDEX _snapdb_requests_at ON _snapdb_requests (at);
+`
+
+// formatVersion is written into every database file.
+const formatVersion = 1
+
+// errNotOurs says that a file is no database of snapdb or of another incarnation.
+var errNotOurs = errors.New("not a database of this incarnation")
+
+// createFile makes the file of a new database, durable and empty at position at.
+func createFile(path string, inc uint64, at Position) error {
+	c, err := engine.Open(path, engine.Options{})
+	if err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	err = c.Exec(fmt.Sprintf("BEGIN IMMEDIATE; %s INSERT INTO _snapdb_applied VALUES (1, %d, %d, %d, '%s'); COMMIT; PRAGMA wal_checkpoint(TRUNCATE)",
+		schema, formatVersion, inc, at.Number, at.Chain))
+	if err = errors.Join(err, c.Close()); err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	return nil
+}
+
+// openDatabase opens an existing file. The error wraps errNotOurs, ErrNewer, or
+// what SQLite said.
+func (s *Store) openDatabase(name string, inc uint64) (*Database, error) {
+	d := &Database{store: s, name: name, inc: inc, path: s.file(name), engine: s.engine}
+	if _, err := os.Stat(d.path); err != nil {
+		return nil, err
+	}
+	if err := d.open(); err != nil {
+		if d.w != nil {
+			err = errors.Join(err, d.w.Close())
+		}
+		return nil, fmt.Errorf("open database %s: %w", name, err)
+	}
+	d.readers.open = func() (*engine.Conn, error) {
+		return engine.Open(d.path, engine.Options{ReadOnly: true})
+	}
+	return d, nil
+}
+
+func (d *Database) open() error {
+	var err error
+	if d.w, err = engine.Open(d.path, engine.Options{}); err != nil {
+		return err
+	}
+	pos, err := d.readPosition(d.w)
+	if err != nil {
+		return err
+	}
+	d.applied.Store(&pos)
+	for sql, to := range map[string]**engine.Stmt{
+		"UPDATE _snapdb_applied SET position=?, chain=?":                                    &d.setPos,
+		"UPDATE _snapdb_requests SET position=? WHERE position IS NULL":                     &d.setIDs,
+		"INSERT INTO _snapdb_requests (id, at, results) VALUES (?,?,?)":                      &d.saveID,
+		"SELECT position, results FROM _snapdb_requests WHERE id=?":                         &d.findID,
+		"DELETE FROM _snapdb_requests WHERE at < ?":                                         &d.pruneIDs,
+	} {
+		if *to, _, err = d.w.Prepare(sql, 0, engine.GuardNone); err != nil {
+			return fmt.Errorf("prepare %q: %w", sql, err)
+		}
+	}
+	d.version, err = d.w.DataVersion()
+	return err
+}
+
+// readPosition reads the applied row and checks that the file is what the
+// catalog says it is.
+func (d *Database) readPosition(c *engine.Conn) (Position, error) {
+	var pos Position
+	row, err := queryRow(c, "SELECT format, incarnation, position, chain FROM _snapdb_applied")
+	if err != nil {
+		var ee *engine.Error
+		if errors.As(err, &ee) && !ee.Environmental() {
+			return pos, fmt.Errorf("%w: %w", errNotOurs, err)
+		}
+		return pos, err
+	}
+	if row == nil {
+		return pos, fmt.Errorf("%w: it has no position", errNotOurs)
+	}
+	if row[0].Int() > formatVersion {
+		return pos, fmt.Errorf("%w (format %d, this one reads %d): use a newer snapdb", ErrNewer, row[0].Int(), formatVersion)
+	}
+	if inc := uint64(row[1].Int()); inc != d.inc {
+		return pos, fmt.Errorf("%w: the file is incarnation %d, the catalog says %d", errNotOurs, inc, d.inc)
+	}
+	pos.Number = uint64(row[2].Int())
+	if err := pos.Chain.UnmarshalText(row[3].Bytes()); err != nil {
+		return pos, fmt.Errorf("%w: chain: %w", errNotOurs, err)
+	}
+	return pos, nil
+}
+
+// Name is the name of the database, in the case it was created with.
+func (d *Database) Name() string { return d.name }
+
+// Incarnation is the position of the CREATE DATABASE that made it; 0 for the
+// catalog.
+func (d *Database) Incarnation() uint64 { return d.inc }
+
+// Applied is the position up to which the log is applied and committed.
+func (d *Database) Applied() Position { return *d.applied.Load() }
+
+// Head is the applied position as it travels.
+func (d *Database) Head() subjects.Head {
+	p := d.Applied()
+	return subjects.Head{Incarnation: d.inc, Position: p.Number, Chain: p.Chain.String()}
+}
+
+// Interrupt stops the statement that the writer is executing, if any.
+func (d *Database) Interrupt() { d.w.Interrupt() }
+
+// Writer is the connection on which statements of a group are prepared. It
+// belongs to whoever has an open group.
+func (d *Database) Writer() *engine.Conn { return d.w }
+
+// begin opens the SQLite transaction of a group and looks for foreign writes.
+func (d *Database) begin() error {
+	if d.w == nil {
+		return fmt.Errorf("database %s: %w", d.name, ErrClosed)
+	}
+	d.w.BeginRequest()
+	if err := d.w.Begin(); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	v, err := d.w.DataVersion()
+	if err == nil && v != d.version {
+		err = fmt.Errorf("database %s: %w", d.name, ErrForeignWrite)
+	}
+	if err != nil {
+		return errors.Join(err, d.w.Rollback())
+	}
+	return nil
+}
+
+// commit writes the applied position and commits.
+func (d *Database) commit(pos Position, ids bool) error {
+	d.w.BeginRequest() // a limit of some request must not reach its group's commit
+	d.w.SetClock(0)
+	number := subjects.IntegerValue(int64(pos.Number))
+	if ids {
+		if err := run(d.setIDs, number); err != nil {
+			return fmt.Errorf("store request positions: %w", err)
+		}
+	}
+	if err := run(d.setPos, number, subjects.TextValue(pos.Chain.String())); err != nil {
+		return fmt.Errorf("store position: %w", err)
+	}
+	if err := d.w.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	d.applied.Store(&pos)
+	return nil
+}
+
+func (d *Database) rollback(analyzed bool) error {
+	d.w.BeginRequest()
+	d.w.SetClock(0)
+	var err error
+	if !d.w.Autocommit() {
+		err = d.w.Rollback()
+	}
+	if analyzed {
+		err = errors.Join(err, d.w.ReloadStatistics())
+	}
+	return err
+}
+
+// requestLife is how long a repeat-safe id is remembered, in milliseconds.
+const requestLife = 3600 * 1000
+
+// maxSavedResults is the size of an answer that is kept for a repeated request;
+// of a larger one only the fact is kept.
+const maxSavedResults = 1 << 20
+
+func (d *Database) saveRequest(id string, now int64, results []byte) error {
+	saved := subjects.Value{}
+	if len(results) <= maxSavedResults {
+		saved = subjects.BlobValue(results)
+	}
+	at := subjects.IntegerValue(now)
+	if err := run(d.pruneIDs, subjects.IntegerValue(now-requestLife)); err != nil {
+		return err
+	}
+	return run(d.saveID, subjects.TextValue(id), at, saved)
+}
+
+func (d *Database) lookupRequest(id string, out *subjects.Results) (position uint64, found bool, err error) {
+	defer d.findID.Reset()
+	if err := d.findID.Bind([]subjects.Value{subjects.TextValue(id)}); err != nil {
+		return 0, false, err
+	}
+	found, err = d.findID.Step()
+	if err != nil || !found {
+		return 0, false, err
+	}
+	if saved := d.findID.Column(1); saved.Kind() == subjects.Blob {
+		out.Append(saved.Bytes())
+	}
+	return uint64(d.findID.Column(0).Int()), true, nil
+}
+
+// Close waits for reads in flight, interrupting them when ctx ends, and closes
+// the file. Groups must have ended.
+func (d *Database) Close(ctx context.Context) error {
+	err := d.readers.close(ctx)
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if d.w == nil {
+		return err
+	}
+	for _, st := range []*engine.Stmt{d.setPos, d.setIDs, d.saveID, d.findID, d.pruneIDs} {
+		if st != nil {
+			st.Close()
+		}
+	}
+	err = errors.Join(err, d.w.Close())
+	d.w = nil
+	return err
+}
+
+// run executes one of snapdb's own statements.
+func run(st *engine.Stmt, args ...subjects.Value) error {
+	defer st.Reset()
+	if err := st.Bind(args); err != nil {
+		return err
+	}
+	_, err := st.Step()
+	return err
+}
+
+// queryRow returns the first row of one of snapdb's own queries, nil if none.
+func queryRow(c *engine.Conn, sql string, args ...subjects.Value) ([]subjects.Value, error) {
+	rows, err := queryRows(c, sql, 1, args...)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return rows[0], nil
+}
+
+// queryRows returns up to limit rows of one of snapdb's own queries.
+func queryRows(c *engine.Conn, sql string, limit int, args ...subjects.Value) (rows [][]subjects.Value, err error) {
+	st, _, err := c.Prepare(sql, 0, engine.GuardNone)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	if err := st.Bind(args); err != nil {
+		return nil, err
+	}
+	for len(rows) < limit {
+		more, err := st.Step()
+		if err != nil || !more {
+			return rows, err
+		}
+		row := make([]subjects.Value, st.ColumnCount())
+		for i := range row {
+			row[i] = st.Column(i).Clone()
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func realBits(f float64) uint64 { return math.Float64bits(f) }

@@ -1,0 +1,81 @@
+package exec
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/snapdb/snapdb/exec/engine"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Errors of a data directory.
+var (
+	// ErrInUse: another process holds the data directory.
+	ErrInUse = errors.New("data directory is in use by another process")
+	// ErrNewer: the data directory was written by a newer snapdb.
+	ErrNewer = errors.New("data directory was written by a newer version of snapdb")
+	// ErrRole: a master's directory was given to a slave, or the other way round.
+	ErrRole = errors.New("data directory belongs to the other role")
+	// ErrCluster: the data directory belongs to another cluster.
+	ErrCluster = errors.New("data directory belongs to another cluster")
+	// ErrNodeID: the data directory belongs to a node of another id.
+	ErrNodeID = errors.New("data directory belongs to another node")
+	// ErrClosed: the store or database was closed.
+	ErrClosed = errors.New("closed")
+)
+
+// ErrForeignWrite: a database file was changed by something that is not snapdb.
+var ErrForeignWrite = errors.New("the database file was changed by another program")
+
+// DivergedError says that a message of the log cannot be what this node's copy
+// needs: it did not apply, or gave another result than on the master.
+type DivergedError struct {
+	Database string
+	Position uint64 // of the message
+	Reason   string
+	Err      error // the cause, nil if results differed
+}
+
+// Error tells database, position and reason.
+func (e *DivergedError) Error() string {
+	s := fmt.Sprintf("database %s diverged at position %d: %s", e.Database, e.Position, e.Reason)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap is the cause.
+func (e *DivergedError) Unwrap() error { return e.Err }
+
+// errNoDatabase is what a statement gets that needs a database and has none.
+func errNoDatabase() *subjects.Error {
+	return subjects.Errorf(subjects.CodeNoDatabase, `no database selected: say USE name, or give "db" with the request`)
+}
+
+// ErrNoSuchDatabase makes the error for a database that does not exist.
+func ErrNoSuchDatabase(name string) *subjects.Error {
+	if name == "" {
+		return errNoDatabase()
+	}
+	return subjects.Errorf(subjects.CodeNoSuchDatabase, "no such database: %s", name)
+}
+
+// wireError turns an error of the engine into the one that travels. It is nil
+// for nil and leaves errors that already are wire errors alone.
+func wireError(err error) *subjects.Error {
+	if err == nil {
+		return nil
+	}
+	var we *subjects.Error
+	if errors.As(err, &we) {
+		return we
+	}
+	out := &subjects.Error{Code: codeOf(err), Message: err.Error(), Offset: -1}
+	var ee *engine.Error
+	if errors.As(err, &ee) {
+		out.Offset = ee.Offset
+		out.Message = ee.Message
+	}
+	return out
+}
