@@ -1,0 +1,218 @@
+package exec
+
+import (
+	"strings"
+
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Verb is what a command does.
+type Verb uint8
+
+// The commands that SQLite does not have.
+const (
+	NoCommand Verb = iota
+	CreateDatabase
+	DropDatabase
+	Use
+	ShowDatabases
+	ShowTables
+	ShowSlaves
+	ShowMasterStatus
+	ShowCreateTable
+	Describe
+)
+
+// Command is one of snapdb's own statements.
+type Command struct {
+	Verb Verb
+	Name string // of the database or table
+	If   bool   // IF NOT EXISTS, IF EXISTS
+}
+
+// ParseCommand looks whether sql begins with one of snapdb's own commands. n is
+// how much of sql it takes, its ';' included. A Verb of NoCommand means that sql
+// is SQLite's business. The error is for a text that can only be meant as a
+// command but is not a correct one.
+func ParseCommand(sql string) (cmd Command, n int, err error) {
+	p := words{sql: sql}
+	p.advance()
+	switch {
+	case p.take("create"):
+		if !p.take("database") && !p.take("schema") {
+			return Command{}, 0, nil
+		}
+		cmd.Verb = CreateDatabase
+		cmd.If = p.take("if")
+		if cmd.If && !(p.take("not") && p.take("exists")) {
+			return Command{}, 0, p.wrong("CREATE DATABASE [IF NOT EXISTS] name")
+		}
+		cmd.Name, err = p.name("CREATE DATABASE [IF NOT EXISTS] name")
+	case p.take("drop"):
+		if !p.take("database") && !p.take("schema") {
+			return Command{}, 0, nil
+		}
+		cmd.Verb = DropDatabase
+		cmd.If = p.take("if")
+		if cmd.If && !p.take("exists") {
+			return Command{}, 0, p.wrong("DROP DATABASE [IF EXISTS] name")
+		}
+		cmd.Name, err = p.name("DROP DATABASE [IF EXISTS] name")
+	case p.take("use"):
+		cmd.Verb = Use
+		cmd.Name, err = p.name("USE name")
+	case p.take("describe"), p.take("desc"):
+		cmd.Verb = Describe
+		cmd.Name, err = p.name("DESCRIBE table")
+	case p.take("show"):
+		cmd, err = p.show()
+	default:
+		return Command{}, 0, nil
+	}
+	if err != nil {
+		return Command{}, 0, err
+	}
+	if p.word != ";" && p.word != "" {
+		return Command{}, 0, p.wrong("end of the command")
+	}
+	return cmd, p.at, nil
+}
+
+func (p *words) show() (cmd Command, err error) {
+	const known = "SHOW DATABASES, TABLES, SLAVES, REPLICAS, MASTER STATUS or CREATE TABLE name"
+	switch {
+	case p.take("databases"), p.take("schemas"):
+		cmd.Verb = ShowDatabases
+	case p.take("tables"):
+		cmd.Verb = ShowTables
+	case p.take("slaves"), p.take("replicas"):
+		cmd.Verb = ShowSlaves
+	case p.take("master") && p.take("status"):
+		cmd.Verb = ShowMasterStatus
+	case p.take("create") && p.take("table"):
+		cmd.Verb = ShowCreateTable
+		cmd.Name, err = p.name(known)
+	default:
+		err = p.wrong(known)
+	}
+	return cmd, err
+}
+
+// words reads a command word by word, by SQLite's rules for spaces, comments and
+// quoted names.
+type words struct {
+	sql    string
+	at     int    // behind word
+	word   string // the current one, "" at the end
+	quoted bool
+	bad    bool // an unterminated quote
+}
+
+// take goes to the next word if the current one is the given keyword.
+func (p *words) take(keyword string) bool {
+	if p.quoted || !strings.EqualFold(p.word, keyword) {
+		return false
+	}
+	p.advance()
+	return true
+}
+
+func (p *words) name(usage string) (string, error) {
+	if p.bad || !p.quoted && !isName(p.word) {
+		return "", p.wrong(usage)
+	}
+	name := p.word
+	p.advance()
+	return name, nil
+}
+
+func (p *words) wrong(usage string) *subjects.Error {
+	near := p.word
+	if near == "" && !p.quoted {
+		near = "end of input"
+	}
+	e := subjects.Errorf(subjects.CodeSyntax, "near %q: syntax error, expected %s", clip(near), usage)
+	e.Offset = max(0, p.at-len(p.word))
+	return e
+}
+
+func (p *words) advance() {
+	p.skip()
+	p.quoted = false
+	if p.at >= len(p.sql) {
+		p.word = ""
+		return
+	}
+	start := p.at
+	switch c := p.sql[p.at]; {
+	case c == '"' || c == '`' || c == '\'':
+		p.quote(c)
+	case c == '[':
+		p.quote(']')
+	case isNameByte(c):
+		for p.at < len(p.sql) && isNameByte(p.sql[p.at]) {
+			p.at++
+		}
+		p.word = p.sql[start:p.at]
+	default:
+		p.at++
+		p.word = p.sql[start:p.at]
+	}
+}
+
+// quote reads a quoted name; a doubled closing quote stands for itself.
+func (p *words) quote(end byte) {
+	p.quoted = true
+	var b strings.Builder
+	for p.at++; p.at < len(p.sql); p.at++ {
+		if p.sql[p.at] != end {
+			b.WriteByte(p.sql[p.at])
+			continue
+		}
+		if end != ']' && p.at+1 < len(p.sql) && p.sql[p.at+1] == end {
+			b.WriteByte(end)
+			p.at++
+			continue
+		}
+		p.at++
+		p.word = b.String()
+		return
+	}
+	p.word, p.bad = b.String(), true
+}
+
+// skip passes over spaces and comments.
+func (p *words) skip() {
+	for p.at < len(p.sql) {
+		rest := p.sql[p.at:]
+		switch {
+		case strings.IndexByte(" \t\r\n\f", rest[0]) >= 0:
+			p.at++
+		case strings.HasPrefix(rest, "--"):
+			if i := strings.IndexByte(rest, '\n'); i >= 0 {
+				p.at += i + 1
+			} else {
+				p.at = len(p.sql)
+			}
+		case strings.HasPrefix(rest, "/*"):
+			if i := strings.Index(rest[2:], "*/"); i >= 0 {
+				p.at += i + 4
+			} else {
+				p.at = len(p.sql)
+			}
+		default:
+			return
+		}
+	}
+}
+
+func isName(s string) bool { return s != "" && isNameByte(s[0]) }
+
+func isNameByte(c byte) bool {
+	return c == '_' || c >= 0x80 || 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || c == '$'
+}
+
+// QuoteName quotes an identifier the way SQLite reads it everywhere.
+func QuoteName(name string) string {
+	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+}

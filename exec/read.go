@@ -1,0 +1,140 @@
+package exec
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/snapdb/snapdb/exec/engine"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// PageBytes is the size from which on the rows of an answer are cut and the rest
+// is fetched with a token.
+const PageBytes = 1 << 20
+
+// Snapshot is a read transaction: every statement sees the same state, however
+// long it lives. It holds one read connection until Close and is used by one
+// goroutine at a time.
+type Snapshot struct {
+	d    *Database
+	c    *engine.Conn
+	held bool // a read transaction is open
+}
+
+// ErrWrites: a statement that changes something was given to a Snapshot.
+var ErrWrites = subjects.Errorf(subjects.CodeReadOnly, "this statement writes, and this door is for reading")
+
+// Read opens a snapshot for one request whose end is deadline (zero: none).
+// With hold, all its statements see one state; without, each sees the newest,
+// which is quicker for a single one.
+func (d *Database) Read(ctx context.Context, deadline time.Time, counters subjects.Counters, hold bool) (*Snapshot, error) {
+	c, err := d.readers.get(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.name, err)
+	}
+	s := &Snapshot{d: d, c: c, held: hold}
+	c.SetDeadline(deadline)
+	c.SetCounters(counters.RowID, counters.Changes, counters.Total)
+	if hold {
+		if err := c.BeginRead(); err != nil {
+			d.readers.put(c)
+			return nil, fmt.Errorf("begin read: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// Position is the position this snapshot shows. It must hold one.
+func (s *Snapshot) Position() (Position, error) { return s.d.readPosition(s.c) }
+
+// SetDeadline limits the statements from now on.
+func (s *Snapshot) SetDeadline(t time.Time) {
+	s.c.BeginRequest()
+	s.c.SetDeadline(t)
+}
+
+// Interrupt stops the running statement; any goroutine may call it.
+func (s *Snapshot) Interrupt() { s.c.Interrupt() }
+
+// Close ends the snapshot.
+func (s *Snapshot) Close() {
+	s.c.SetDeadline(time.Time{})
+	if s.held && !s.c.Autocommit() {
+		if err := s.c.Rollback(); err != nil {
+			s.d.store.log.Warn("end read", "database", s.d.name, "error", err)
+		}
+	}
+	s.d.readers.put(s.c)
+}
+
+// Next prepares the statement of sql at offset off. A nil statement means that
+// nothing but comments was left. One that writes gives [ErrWrites].
+func (s *Snapshot) Next(sql string, off int) (*engine.Stmt, int, error) {
+	st, n, err := s.c.Prepare(sql, off, engine.GuardRead)
+	if err != nil || st == nil {
+		return nil, n, err
+	}
+	if st.Op() != engine.OpRead {
+		st.Close()
+		return nil, n, ErrWrites
+	}
+	return st, n, nil
+}
+
+// Rows is a statement being read page by page.
+type Rows struct {
+	s     *Snapshot
+	st    *engine.Stmt
+	ahead bool // a row is stepped to and not yet taken
+	spent time.Duration
+}
+
+// Open starts to read a statement that Next prepared, and owns it.
+func (s *Snapshot) Open(st *engine.Stmt, args []subjects.Value) (*Rows, error) {
+	if err := st.Bind(args); err != nil {
+		st.Close()
+		return nil, err
+	}
+	s.c.Seed(rand.Uint64(), 0)
+	return &Rows{s: s, st: st}, nil
+}
+
+// Page appends one result to out, ended unless more is true: then at least
+// limit bytes of rows are in it, the caller ends it with the token under which
+// it will go on, and calls Page again for the rest.
+func (r *Rows) Page(out *subjects.Results, limit int) (more bool, err error) {
+	start := time.Now()
+	mark := out.Begin(r.st.Columns())
+	limit += out.Len()
+	for {
+		row := r.ahead
+		if !row {
+			row, err = r.st.Step()
+		}
+		if err != nil {
+			out.Rewind(mark)
+			return false, err
+		}
+		r.ahead = row
+		if !row || out.Len() >= limit {
+			r.spent += time.Since(start)
+			return row, nil
+		}
+		r.ahead = false
+		out.Row()
+		for i := range r.st.ColumnCount() {
+			out.Value(r.st.Column(i))
+		}
+	}
+}
+
+// Types are the declared types of the columns, "" where an expression has none.
+func (r *Rows) Types() []string { return r.st.DeclTypes() }
+
+// Spent is the time all pages took.
+func (r *Rows) Spent() time.Duration { return r.spent }
+
+// Close gives the statement back.
+func (r *Rows) Close() { r.st.Close() }
