@@ -61,9 +61,9 @@ func ErrNoSuchDatabase(name string) *subjects.Error {
 	return subjects.Errorf(subjects.CodeNoSuchDatabase, "no such database: %s", name)
 }
 
-// wireError turns an error of the engine into the one that travels. It is nil
+// WireError turns an error of the engine into the one that travels. It is nil
 // for nil and leaves errors that already are wire errors alone.
-func wireError(err error) *subjects.Error {
+func WireError(err error) *subjects.Error {
 	if err == nil {
 		return nil
 	}
@@ -78,4 +78,36 @@ func wireError(err error) *subjects.Error {
 		out.Message = ee.Message
 	}
 	return out
+}
+
+// codeOf sorts an error of the engine or of a database.
+func codeOf(err error) subjects.Code {
+	var ee *engine.Error
+	switch {
+	case errors.Is(err, engine.ErrArguments), errors.Is(err, engine.ErrText):
+		return subjects.CodeBadRequest
+	case errors.Is(err, engine.ErrDenied):
+		return subjects.CodeDenied
+	case errors.Is(err, ErrForeignWrite), errors.Is(err, ErrClosed):
+		return subjects.CodeUnavailable
+	case !errors.As(err, &ee):
+		return subjects.CodeInternal
+	case ee.Constraint():
+		return subjects.CodeConstraint
+	case ee.Interrupted():
+		return subjects.CodeTimeout
+	case ee.TooBig():
+		return subjects.CodeTooBig
+	case ee.Busy():
+		return subjects.CodeBusy
+	case ee.Denied():
+		return subjects.CodeDenied
+	case ee.ReadOnly():
+		return subjects.CodeReadOnly
+	case ee.SQL():
+		return subjects.CodeSyntax
+	case ee.Full():
+		return subjects.CodeUnavailable
+	}
+	return subjects.CodeInternal
 }

@@ -1,0 +1,24 @@
+// Package agent is what a node does all day.
+//
+// A [Master] takes SQL at its doors, executes it in groups, logs each group
+// through the broker and answers every client when its acknowledgement rule is
+// met; it lets slaves in and knows how far each has come. A [Slave] reads the
+// log, applies it to its own copies, acknowledges, and serves reads.
+//
+// The package decides when things happen and who is told. How SQL is executed
+// is package exec's business, how messages are stored is package broker's, what
+// they look like is package subjects'.
+//
+// # A write on the master
+//
+//	door ──▶ session ──▶ writer (one goroutine a database)
+//	                       form a group: whoever waits, within bounds
+//	                       execute it                         exec.Group
+//	                       publish it, one fsync              broker.Log
+//	                       commit it at its position          exec.Group
+//	                       ledger: answer each client when    ledger
+//	                               enough nodes have applied
+//
+// The next group begins as soon as the last is committed; nobody waits for
+// slaves but the clients that asked to.
+package agent

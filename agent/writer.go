@@ -1,0 +1,375 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Bounds of one database's writer.
+const (
+	// maxWaiting is how many requests may wait; more are answered busy.
+	maxWaiting = 8192
+	// maxWaitingBytes bounds their size.
+	maxWaitingBytes = 64 << 20
+	// formFrom is the concurrency below which a group is not waited for.
+	formFrom = 4
+	// formShare of the known concurrency starts a group at once.
+	formShare = 0.9
+	// formMost is the longest a group waits for company.
+	formMost = 400 * time.Microsecond
+)
+
+// call is one write request on its way.
+type call struct {
+	ctx      context.Context
+	req      *subjects.Request
+	stmts    []subjects.Stmt // what to execute; one SQL text may hold several
+	size     int
+	session  *session // nil for none
+	rule     subjects.Ack
+	deadline time.Time // for executing and for the acknowledgement
+	results  subjects.Results
+	counters subjects.Counters // in: the session's; out: after the call
+	repeated uint64            // position of the first execution of a repeated request
+	wrote    bool
+	failed   *subjects.Error
+	answer   func(*call, outcome) // called once, when failed or acknowledged
+	inTx     *transaction         // takes over the writer instead of being executed
+}
+
+// writer executes the writes of one database, one group after another.
+type writer struct {
+	m   *Master
+	db  *exec.Database
+	log *slog.Logger
+
+	wake chan struct{} // holds one token when calls wait
+
+	mu       sync.Mutex
+	waiting  []*call
+	bytes    int
+	running  *call // the call being executed, for cancel
+	stopped  error // why it takes no more writes
+	answered int   // calls handed to the ledger and not yet answered
+	peak     float64
+}
+
+func newWriter(m *Master, db *exec.Database) *writer {
+	return &writer{m: m, db: db, log: m.log.With("database", db.Name()), wake: make(chan struct{}, 1)}
+}
+
+// submit queues a call. The error is for the client.
+func (w *writer) submit(c *call) *subjects.Error {
+	w.mu.Lock()
+	switch {
+	case w.stopped != nil:
+		w.mu.Unlock()
+		return subjects.Errorf(subjects.CodeUnavailable, "database %s takes no writes: %v", w.db.Name(), w.stopped)
+	case len(w.waiting) >= maxWaiting || w.bytes+c.size > maxWaitingBytes && len(w.waiting) > 0:
+		w.mu.Unlock()
+		return subjects.Errorf(subjects.CodeBusy, "too many writes are waiting for database %s (%d): try again", w.db.Name(), maxWaiting)
+	}
+	w.waiting = append(w.waiting, c)
+	w.bytes += c.size
+	w.mu.Unlock()
+	w.signal()
+	return nil
+}
+
+func (w *writer) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// stop makes the writer refuse everything from now on, with a reason.
+func (w *writer) stop(reason error) {
+	w.mu.Lock()
+	w.stopped = reason
+	left := w.waiting
+	w.waiting, w.bytes = nil, 0
+	w.mu.Unlock()
+	for _, c := range left {
+		c.fail(subjects.Errorf(subjects.CodeUnavailable, "database %s takes no writes: %v", w.db.Name(), reason))
+	}
+}
+
+// resume takes writes again after a stop.
+func (w *writer) resume() {
+	w.mu.Lock()
+	w.stopped = nil
+	w.mu.Unlock()
+}
+
+func (w *writer) reason() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stopped
+}
+
+// run is the writer's goroutine.
+func (w *writer) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			w.stop(errStopping)
+			return
+		case <-w.wake:
+		}
+		for w.form(ctx) {
+			w.group(ctx)
+		}
+	}
+}
+
+var errStopping = errors.New("the master is stopping")
+
+// form waits until a group is worth starting: most of those who are likely to
+// come are there, or formMost has passed. A lone client never waits.
+func (w *writer) form(ctx context.Context) bool {
+	var timer *time.Timer
+	for {
+		w.mu.Lock()
+		n := len(w.waiting)
+		all := float64(n + w.answered)
+		w.peak = max(all, w.peak*0.98)
+		enough := w.peak < formFrom || float64(n) >= formShare*w.peak || n >= exec.GroupTransactions
+		w.mu.Unlock()
+		if n == 0 || enough {
+			return n > 0
+		}
+		if timer == nil {
+			timer = time.NewTimer(formMost)
+			defer timer.Stop()
+		}
+		select {
+		case <-w.wake:
+		case <-timer.C:
+			return true
+		case <-ctx.Done():
+			return true
+		}
+	}
+}
+
+// take returns the next waiting call, nil if none.
+func (w *writer) take() *call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.waiting) == 0 {
+		return nil
+	}
+	c := w.waiting[0]
+	w.waiting[0] = nil
+	w.waiting = w.waiting[1:]
+	w.bytes -= c.size
+	w.running = c
+	return c
+}
+
+// putBack returns a call that was taken and not started.
+func (w *writer) putBack(c *call) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting = append([]*call{c}, w.waiting...)
+	w.bytes += c.size
+	w.running = nil
+}
+
+// idle says whether nobody waits for the writer.
+func (w *writer) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.waiting) == 0
+}
+
+// cancel stops the execution of a call if it is running now.
+func (w *writer) cancel(match func(*call) bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running == nil || !match(w.running) {
+		return false
+	}
+	w.db.Interrupt()
+	return true
+}
+
+// group executes what waits as one group, logs and commits it.
+func (w *writer) group(ctx context.Context) {
+	if err := w.m.checkDisk(); err != nil {
+		w.refuseAll(err)
+		return
+	}
+	g, err := w.db.Begin()
+	if err != nil {
+		w.broken(fmt.Errorf("begin group: %w", err))
+		return
+	}
+	var done []*call
+	for !g.Full() {
+		c := w.take()
+		if c == nil {
+			break
+		}
+		if c.inTx != nil {
+			if len(done) > 0 {
+				w.putBack(c)
+				break
+			}
+			w.transact(ctx, g, c)
+			return
+		}
+		if err := w.execute(g, c); err != nil {
+			w.abandon(g, append(done, c), err)
+			return
+		}
+		if c.failed != nil || !c.wrote {
+			w.finish(c, outcome{position: c.repeated, met: true})
+			continue
+		}
+		done = append(done, c)
+	}
+	w.setRunning(nil)
+	w.conclude(ctx, g, done)
+}
+
+func (w *writer) setRunning(c *call) {
+	w.mu.Lock()
+	w.running = c
+	w.mu.Unlock()
+}
+
+// execute runs one call as one transaction of the group. A returned error is a
+// fault of this database, not of the call.
+func (w *writer) execute(g *exec.Group, c *call) error {
+	if time.Now().After(c.deadline) {
+		c.failed = subjects.Errorf(subjects.CodeTimeout, "the request waited longer than its time limit; nothing was changed")
+		return nil
+	}
+	tx, err := g.Open(subjects.Txn{Now: time.Now().UnixMilli(), Seed: rand.Uint64(), Counters: c.counters, ID: c.req.ID})
+	if err != nil {
+		return fmt.Errorf("open transaction: %w", err)
+	}
+	position, found, err := tx.Done(&c.results)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("look up request id: %w", err)
+	case found:
+		c.repeated, c.wrote = position, position == 0
+		return tx.Abort()
+	default:
+		w.db.Writer().SetDeadline(c.deadline)
+		err = tx.RunAll(c.stmts, &c.results)
+	}
+	if err == nil {
+		err = tx.Accept(c.results.Bytes())
+	}
+	if err == nil {
+		c.wrote, c.counters = tx.Logged() > 0, tx.Counters()
+		return nil
+	}
+	c.failed = exec.WireError(err)
+	if c.failed.Code == subjects.CodeTimeout && c.ctx.Err() != nil {
+		c.failed = subjects.Errorf(subjects.CodeCancelled, "cancelled; nothing was changed")
+	}
+	return tx.Abort()
+}
+
+// conclude logs and commits a group and hands its clients to the ledger.
+func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
+	if g.Len() == 0 {
+		if err := g.Rollback(); err != nil {
+			w.broken(fmt.Errorf("roll back empty group: %w", err))
+		}
+		return
+	}
+	body, err := g.Seal()
+	if err != nil {
+		w.abandon(g, done, err)
+		return
+	}
+	at := w.db.Applied()
+	head := subjects.Header{DB: w.db.Name(), Inc: w.db.Incarnation(), Prev: at.Number,
+		Chain: subjects.NextChain(at.Chain, w.db.Incarnation(), body)}
+	position, err := w.m.journal.append(ctx, head, body)
+	if err != nil {
+		w.unlogged(ctx, g, done, err)
+		return
+	}
+	// From here on the write is committed, whatever happens to this copy.
+	err = g.Commit(position, head.Chain)
+	if err != nil {
+		w.log.Error("the log has a group that this copy could not commit; replaying", "position", position, "error", err)
+		w.stop(fmt.Errorf("it is behind the log after %w; it recovers by itself", err))
+	}
+	w.m.fleet.logged(w, position, done, err != nil)
+	if err != nil {
+		w.m.recover(w)
+	}
+}
+
+// unlogged ends a group that is not in the log, or not known to be.
+func (w *writer) unlogged(ctx context.Context, g *exec.Group, done []*call, err error) {
+	rollback := g.Rollback()
+	var unknown *unknownError
+	failed := subjects.Errorf(subjects.CodeUnavailable, "not written, nothing was changed: %v", err)
+	if errors.As(err, &unknown) {
+		failed = subjects.Errorf(subjects.CodeOutcomeUnknown, "the log did not answer: the write with log id %s may or may not be committed; ask again with the same request id, or read", unknown.id)
+	}
+	for _, c := range done {
+		c.failed = failed
+		w.finish(c, outcome{})
+	}
+	if rollback != nil {
+		w.broken(fmt.Errorf("roll back group: %w", rollback))
+		return
+	}
+	if unknown != nil {
+		w.stop(errors.New("the log did not answer; the broker is being restarted"))
+		w.m.revive(ctx)
+	}
+}
+
+// abandon ends a group that failed as a whole: each client hears it.
+func (w *writer) abandon(g *exec.Group, done []*call, err error) {
+	err = errors.Join(err, g.Rollback())
+	failed := exec.WireError(err)
+	for _, c := range done {
+		c.failed = failed
+		w.finish(c, outcome{})
+	}
+	if failed.Code == subjects.CodeInternal {
+		w.broken(err)
+	}
+}
+
+// broken stops the database on this master after a fault.
+func (w *writer) broken(err error) {
+	w.log.Error("the database takes no more writes", "error", err)
+	w.stop(err)
+}
+
+// refuseAll answers everybody who waits with the same error.
+func (w *writer) refuseAll(err *subjects.Error) {
+	for c := w.take(); c != nil; c = w.take() {
+		c.fail(err)
+	}
+	w.setRunning(nil)
+}
+
+// finish answers a call that is not in the ledger.
+func (w *writer) finish(c *call, o outcome) { c.answer(c, o) }
+
+func (c *call) fail(err *subjects.Error) {
+	c.failed = err
+	c.answer(c, outcome{})
+}
