@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"sync/atomic"
+	"time"
+
+	"modernc.org/libc"
+	lib "modernc.org/sqlite/lib"
+)
+
+// Limits that every node must share, because a statement that exceeds one fails.
+const (
+	// maxLength is the size of a value or row in bytes: 64 MiB for the largest
+	// value, and room for the rest of its row.
+	maxLength = 64<<20 + 1<<20
+	// maxSQL is the size of one statement's text in bytes.
+	maxSQL = 64 << 20
+	// maxProgram is the number of instructions one statement may compile to. A
+	// single INSERT with a million rows of ten columns takes half of it.
+	maxProgram = 25_000_000
+)
+
+// progressOps is after how many instructions a running statement looks whether
+// it shall stop: some ten microseconds.
+const progressOps = 1000
+
+// started is what deadlines are measured from, on the monotonic clock.
+var started = time.Now()
+
+// Interrupt stops the running statement with an interrupted [Error], and every
+// later one until BeginRequest. An interrupted write rolls back the whole
+// transaction. Interrupt may be called from any goroutine, also after Close.
+func (c *Conn) Interrupt() {
+	c.life.Lock()
+	defer c.life.Unlock()
+	if c.st != nil {
+		atomic.StoreUint32(&c.st.stop, 1)
+	}
+}
+
+// SetDeadline makes statements that still run at t fail like after Interrupt.
+// The zero time is none.
+func (c *Conn) SetDeadline(t time.Time) {
+	c.st.deadline = 0
+	if !t.IsZero() {
+		c.st.deadline = max(1, int64(t.Sub(started)))
+	}
+}
+
+// BeginRequest forgets what an earlier request has left on the connection: its
+// deadline, an Interrupt, and MaxRowID.
+func (c *Conn) BeginRequest() {
+	atomic.StoreUint32(&c.st.stop, 0)
+	c.st.deadline, c.st.expired = 0, false
+	c.st.maxRowID = false
+}
+
+// MaxRowID says whether a row with the largest possible rowid was changed since
+// BeginRequest. SQLite gives the rows inserted after it random rowids.
+func (c *Conn) MaxRowID() bool { return c.st.maxRowID }
+
+// DeferredViolations says whether foreign keys are violated that would make the
+// next COMMIT fail.
+func (c *Conn) DeferredViolations() bool {
+	out := address(&c.st.out)
+	rc := lib.Xsqlite3_db_status(c.tls, c.db, lib.SQLITE_DBSTATUS_DEFERRED_FKS, out, out+8, 0)
+	return rc != lib.SQLITE_OK || *at[int32](out) != 0
+}
+
+func progress(_ *libc.TLS, p uintptr) int32 {
+	s := at[state](p)
+	if atomic.LoadUint32(&s.stop) != 0 {
+		return 1
+	}
+	if s.deadline != 0 && int64(time.Since(started)) >= s.deadline {
+		s.expired = true
+		return 1
+	}
+	return 0
+}
+
+func updated(_ *libc.TLS, p uintptr, _ int32, _, _ uintptr, rowID int64) {
+	if rowID == 1<<63-1 {
+		at[state](p).maxRowID = true
+	}
+}
+
+// setLimits sets all limits and callbacks of a connection just opened.
+func (c *Conn) setLimits(attached int32) {
+	for _, l := range [][2]int32{
+		{lib.SQLITE_LIMIT_LENGTH, maxLength},
+		{lib.SQLITE_LIMIT_SQL_LENGTH, maxSQL},
+		{lib.SQLITE_LIMIT_VDBE_OP, maxProgram},
+		{lib.SQLITE_LIMIT_ATTACHED, attached},
+		{lib.SQLITE_LIMIT_WORKER_THREADS, 0},
+	} {
+		lib.Xsqlite3_limit(c.tls, c.db, l[0], l[1])
+	}
+	lib.Xsqlite3_progress_handler(c.tls, c.db, progressOps, callback(progress), address(c.st))
+	lib.Xsqlite3_update_hook(c.tls, c.db, callback(updated), address(c.st))
+	lib.Xsqlite3_set_authorizer(c.tls, c.db, callback(authorize), address(c.st))
+}
