@@ -52,6 +52,9 @@ type writer struct {
 	log *slog.Logger
 
 	wake chan struct{} // holds one token when calls wait
+	ctx  context.Context
+	end  context.CancelFunc // makes run return, for DROP DATABASE
+	done chan struct{}      // closed when run has returned
 
 	mu       sync.Mutex
 	waiting  []*call

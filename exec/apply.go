@@ -220,9 +220,9 @@ type blobTxn struct {
 	r    *subjects.TxnReader
 }
 
-func (b *blobTxn) header() *subjects.Txn             { return b.head }
+func (b *blobTxn) header() *subjects.Txn            { return b.head }
 func (b *blobTxn) next() (*subjects.LogStmt, error) { return b.r.Stmt() }
-func (b *blobTxn) sum() uint64                       { return b.r.Sum() }
+func (b *blobTxn) sum() uint64                      { return b.r.Sum() }
 
 // errDiffers: a statement or transaction had another outcome than on the master.
 var errDiffers = errors.New("result differs")
@@ -280,6 +280,9 @@ func (d *Database) applyStmt(x *execution, state *connState, ls *subjects.LogStm
 	}
 	defer st.Close()
 	err = x.write(st, state, ls.Args, out)
+	if err == nil {
+		out.End(st.DeclTypes(), x.counters.Changes, x.counters.RowID)
+	}
 	var failed failure
 	switch {
 	case err == nil && ls.Fails != "":

@@ -9,7 +9,8 @@ import (
 // Verb is what a command does.
 type Verb uint8
 
-// The commands that SQLite does not have.
+// The commands that SQLite does not have, and those by which a session begins and
+// ends its transactions, which are the cluster's before they are SQLite's.
 const (
 	NoCommand Verb = iota
 	CreateDatabase
@@ -21,6 +22,10 @@ const (
 	ShowMasterStatus
 	ShowCreateTable
 	Describe
+	Begin          // BEGIN [DEFERRED] [TRANSACTION]
+	BeginImmediate // BEGIN IMMEDIATE or EXCLUSIVE
+	Commit         // COMMIT or END
+	Rollback       // ROLLBACK without TO
 )
 
 // Command is one of snapdb's own statements.
@@ -66,6 +71,23 @@ func ParseCommand(sql string) (cmd Command, n int, err error) {
 		cmd.Name, err = p.name("DESCRIBE table")
 	case p.take("show"):
 		cmd, err = p.show()
+	case p.take("begin"):
+		cmd.Verb = Begin
+		if p.take("immediate") || p.take("exclusive") {
+			cmd.Verb = BeginImmediate
+		} else {
+			p.take("deferred")
+		}
+		p.take("transaction")
+	case p.take("commit"), p.take("end"):
+		cmd.Verb = Commit
+		p.take("transaction")
+	case p.take("rollback"):
+		p.take("transaction")
+		if strings.EqualFold(p.word, "to") {
+			return Command{}, 0, nil
+		}
+		cmd.Verb = Rollback
 	default:
 		return Command{}, 0, nil
 	}

@@ -32,10 +32,10 @@ type Database struct {
 	applied atomic.Pointer[Position]
 	readers pool
 
-	writing sync.Mutex // held from Begin to Commit or Rollback, and by Apply
-	w       *engine.Conn
-	version uint32 // data_version when the writer last held the file
-	buf     []byte // memory of the last body, for the next
+	writing                                  sync.Mutex // held from Begin to Commit or Rollback, and by Apply
+	w                                        *engine.Conn
+	version                                  uint32 // data_version when the writer last held the file
+	buf                                      []byte // memory of the last body, for the next
 	setPos, setIDs, saveID, findID, pruneIDs *engine.Stmt
 }
 
@@ -108,11 +108,11 @@ func (d *Database) open() error {
 	}
 	d.applied.Store(&pos)
 	for sql, to := range map[string]**engine.Stmt{
-		"UPDATE _snapdb_applied SET position=?, chain=?":                                    &d.setPos,
-		"UPDATE _snapdb_requests SET position=? WHERE position IS NULL":                     &d.setIDs,
-		"INSERT INTO _snapdb_requests (id, at, results) VALUES (?,?,?)":                      &d.saveID,
-		"SELECT position, results FROM _snapdb_requests WHERE id=?":                         &d.findID,
-		"DELETE FROM _snapdb_requests WHERE at < ?":                                         &d.pruneIDs,
+		"UPDATE _snapdb_applied SET position=?, chain=?":                &d.setPos,
+		"UPDATE _snapdb_requests SET position=? WHERE position IS NULL": &d.setIDs,
+		"INSERT INTO _snapdb_requests (id, at, results) VALUES (?,?,?)": &d.saveID,
+		"SELECT position, results FROM _snapdb_requests WHERE id=?":     &d.findID,
+		"DELETE FROM _snapdb_requests WHERE at < ?":                     &d.pruneIDs,
 	} {
 		if *to, _, err = d.w.Prepare(sql, 0, engine.GuardNone); err != nil {
 			return fmt.Errorf("prepare %q: %w", sql, err)

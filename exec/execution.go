@@ -93,7 +93,10 @@ func (x *execution) write(st *engine.Stmt, state *connState, args []subjects.Val
 		x.restoreCounters()
 	}
 	x.conn.Seed(x.seed, x.logged)
-	err := x.steps(st, out)
+	err := produce(st, out, x.addValue)
+	if err != nil && st.Op() != engine.OpWrite {
+		return err // a savepoint command that failed did nothing, and is not logged
+	}
 	if err == nil && st.CreatesTable() {
 		err = x.conn.CheckColumns()
 	}
@@ -137,15 +140,6 @@ func (x *execution) read(st *engine.Stmt, args []subjects.Value, out *subjects.R
 	defer st.Reset()
 	x.conn.Seed(rand.Uint64(), 0)
 	return produce(st, out, nil)
-}
-
-// steps runs a statement to its end; its rows go into the sum and the answer.
-func (x *execution) steps(st *engine.Stmt, out *subjects.Results) error {
-	if st.ColumnCount() > 0 {
-		return produce(st, out, x.addValue)
-	}
-	_, err := st.Step()
-	return err
 }
 
 // finish checks what the transaction would leave behind and closes its
@@ -214,16 +208,20 @@ func (x *execution) addValue(v subjects.Value) {
 	}
 }
 
-// produce steps a statement that returns rows into out; each value also goes to
-// visit, if given.
+// produce steps a statement to its end. What it returns goes into out as a result
+// that the caller ends; after an error nothing of it is left there. Each value
+// also goes to visit, if given.
 func produce(st *engine.Stmt, out *subjects.Results, visit func(subjects.Value)) error {
+	// The columns are certain only after the first step, which may find that
+	// the schema has changed.
+	row, err := st.Step()
+	if err != nil {
+		return err
+	}
 	n := st.ColumnCount()
+	mark := out.Begin(st.Columns())
 	limit := out.Len() + maxReturned
-	for {
-		row, err := st.Step()
-		if err != nil || !row {
-			return err
-		}
+	for row {
 		keep := out.Len() < limit
 		if keep {
 			out.Row()
@@ -239,7 +237,12 @@ func produce(st *engine.Stmt, out *subjects.Results, visit func(subjects.Value))
 				visit(v)
 			}
 		}
+		if row, err = st.Step(); err != nil {
+			out.Rewind(mark)
+			return err
+		}
 	}
+	return nil
 }
 
 // sameEverywhere says whether an error depends on nothing but SQL and content.

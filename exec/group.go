@@ -76,6 +76,7 @@ type Tx struct {
 	spill Spill
 	w     *subjects.TxnWriter
 	done  bool
+	ended bool // an interactive transaction that cannot go on
 }
 
 // Open starts a transaction. Now, Seed, Counters, ID and Interactive of head are
@@ -112,26 +113,23 @@ func (t *Tx) Logged() int { return t.x.logged }
 // otherwise; after a failure in any other transaction, Abort it.
 func (t *Tx) Run(st *engine.Stmt, args []subjects.Value, out *subjects.Results) error {
 	total := t.x.counters.Total
-	mark := out.Begin(columnNames(st))
-	var err error
 	logged := st.Op() != engine.OpRead
+	var err error
 	if logged {
 		err = t.x.write(st, &t.g.state, args, out)
 	} else {
 		err = t.x.read(st, args, out)
 	}
 	var failed failure
-	if err != nil {
-		out.Rewind(mark)
-		if !errors.As(err, &failed) {
-			return err
-		}
-	} else {
+	if err != nil && !errors.As(err, &failed) {
+		return err
+	}
+	if err == nil {
 		changes := t.x.counters.Changes
 		if t.x.counters.Total == total || !logged {
 			changes = 0
 		}
-		out.End(declaredTypes(st), changes, t.x.counters.RowID)
+		out.End(st.DeclTypes(), changes, t.x.counters.RowID)
 	}
 	if !logged {
 		return err
@@ -330,20 +328,4 @@ func (g *Group) end() {
 		g.d.buf = g.body[:0] // the next group's body starts in the same memory
 	}
 	g.d.writing.Unlock()
-}
-
-func columnNames(st *engine.Stmt) []string {
-	names := make([]string, st.ColumnCount())
-	for i := range names {
-		names[i] = st.ColumnName(i)
-	}
-	return names
-}
-
-func declaredTypes(st *engine.Stmt) []string {
-	types := make([]string, st.ColumnCount())
-	for i := range types {
-		types[i] = st.DeclType(i)
-	}
-	return types
 }

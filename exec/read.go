@@ -106,28 +106,27 @@ func (s *Snapshot) Open(st *engine.Stmt, args []subjects.Value) (*Rows, error) {
 // it will go on, and calls Page again for the rest.
 func (r *Rows) Page(out *subjects.Results, limit int) (more bool, err error) {
 	start := time.Now()
-	mark := out.Begin(r.st.Columns())
-	limit += out.Len()
-	for {
-		row := r.ahead
-		if !row {
-			row, err = r.st.Step()
-		}
-		if err != nil {
-			out.Rewind(mark)
+	defer func() { r.spent += time.Since(start) }()
+	row := r.ahead
+	if !row {
+		if row, err = r.st.Step(); err != nil {
 			return false, err
 		}
-		r.ahead = row
-		if !row || out.Len() >= limit {
-			r.spent += time.Since(start)
-			return row, nil
-		}
-		r.ahead = false
+	}
+	mark := out.Begin(r.st.Columns())
+	limit += out.Len()
+	for row && out.Len() < limit {
 		out.Row()
 		for i := range r.st.ColumnCount() {
 			out.Value(r.st.Column(i))
 		}
+		if row, err = r.st.Step(); err != nil {
+			out.Rewind(mark)
+			return false, err
+		}
 	}
+	r.ahead = row
+	return row, nil
 }
 
 // Types are the declared types of the columns, "" where an expression has none.

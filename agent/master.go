@@ -1,0 +1,409 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/snapdb/snapdb/agent/blob"
+	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Defaults of MasterOptions.
+const (
+	DefaultListen      = "127.0.0.1:4222"
+	DefaultDiskReserve = 256 << 20
+)
+
+// MasterOptions configure a Master. Dir is required.
+type MasterOptions struct {
+	Dir    string // data directory
+	Listen string // host:port for NATS; "": DefaultListen; port 0 takes a free one
+	// Ack is the rule for requests that name none; zero: insync.
+	Ack subjects.Ack
+	// MaxLogBytes bounds the log on disk; 0: the broker's default.
+	MaxLogBytes int64
+	// DiskReserve is the free space in bytes below which writes are refused;
+	// 0: DefaultDiskReserve.
+	DiskReserve uint64
+	// FreeBytes measures free space; nil: exec.FreeBytes. Tests fill disks here.
+	FreeBytes func(dir string) (uint64, error)
+	Version   string // of snapdb, for people
+	Logger    *slog.Logger
+}
+
+// Errors of a master that does not start.
+var (
+	// ErrLogLost: the databases hold changes that the log does not.
+	ErrLogLost = errors.New("the log does not hold what the databases hold")
+)
+
+// Master is the node that takes writes.
+type Master struct {
+	opts    MasterOptions
+	log     *slog.Logger
+	boot    string
+	started time.Time
+
+	store    *exec.Store
+	blobs    *blob.Store
+	broker   *broker.Broker
+	journal  *journal
+	fleet    *fleet
+	reader   *reader
+	sessions sessions
+	services []micro.Service
+
+	ctx    context.Context // ends when the master stops
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+	failed chan error // why it stopped by itself
+
+	catalog sync.Mutex // held while databases are made or dropped
+
+	mu      sync.RWMutex // guards writers
+	writers map[string]*writer
+
+	diskAt atomic.Int64 // when free space was last measured, Unix ms
+	diskOK atomic.Bool
+}
+
+// StartMaster opens the data directory, starts the broker, takes over the log
+// and catches up with it, and only then opens the doors.
+func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Listen == "" {
+		o.Listen = DefaultListen
+	}
+	if o.Ack.Kind == subjects.AckDefault {
+		o.Ack.Kind = subjects.AckInSync
+	}
+	if o.DiskReserve == 0 {
+		o.DiskReserve = DefaultDiskReserve
+	}
+	if o.FreeBytes == nil {
+		o.FreeBytes = exec.FreeBytes
+	}
+	m := &Master{opts: o, log: o.Logger, boot: randomID(), started: time.Now(),
+		writers: map[string]*writer{}, sessions: sessions{open: map[string]*session{}}, failed: make(chan error, 1)}
+	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	if err := m.start(ctx); err != nil {
+		return nil, errors.Join(err, m.Stop(ctx))
+	}
+	return m, nil
+}
+
+func (m *Master) start(ctx context.Context) error {
+	var err error
+	m.store, err = exec.Open(m.opts.Dir, exec.Options{Role: exec.RoleMaster, Logger: m.log,
+		Spill: func() (exec.Spill, error) { return m.blobs.Create() }})
+	if err != nil {
+		return err
+	}
+	if m.blobs, err = blob.Open(filepath.Join(m.opts.Dir, "blobs")); err != nil {
+		return err
+	}
+	m.broker, err = broker.Start(ctx, broker.Config{Dir: filepath.Join(m.opts.Dir, "log"), Listen: m.opts.Listen, MaxLogBytes: m.opts.MaxLogBytes, Logger: m.log})
+	if err != nil {
+		return err
+	}
+	if err := m.identify(ctx); err != nil {
+		return err
+	}
+	claim, err := json.Marshal(map[string]any{"v": subjects.Version, "boot": m.boot, "version": m.opts.Version})
+	if err != nil {
+		return fmt.Errorf("encode epoch: %w", err)
+	}
+	m.journal = &journal{log: m.log, broker: m.broker, claim: claim}
+	if err := m.journal.open(ctx); err != nil {
+		return err
+	}
+	if err := m.catchUp(ctx); err != nil {
+		return err
+	}
+	return m.open(ctx)
+}
+
+// identify makes sure that data directory and log belong together, and gives
+// both a cluster id when both are new.
+func (m *Master) identify(ctx context.Context) error {
+	own, logs := m.store.Identity().Cluster, m.broker.Cluster()
+	switch {
+	case own == "" && logs == "":
+		own = randomID()
+		if err := m.broker.SetCluster(ctx, own); err != nil {
+			return err
+		}
+		return m.store.SetCluster(own)
+	case own == "":
+		return m.store.SetCluster(logs)
+	case logs == "":
+		return fmt.Errorf("%w: the log in %s is new, but the databases belong to cluster %s: restore the log from a backup; starting over would lose what slaves and databases agree on",
+			ErrLogLost, filepath.Join(m.opts.Dir, "log"), own)
+	case own != logs:
+		return fmt.Errorf("%w: the log belongs to cluster %s, the databases to %s: give the data directory its own log back", exec.ErrCluster, logs, own)
+	}
+	return nil
+}
+
+// catchUp checks that the log continues every database and applies what they
+// lack, up to the term just claimed.
+func (m *Master) catchUp(ctx context.Context) error {
+	term := m.journal.current()
+	for name, head := range m.store.Heads() {
+		if err := m.checkHead(ctx, name, head, term); err != nil {
+			return err
+		}
+	}
+	return m.replay(ctx, term)
+}
+
+// checkHead says whether a database's applied position is part of the log.
+func (m *Master) checkHead(ctx context.Context, name string, head subjects.Head, term uint64) error {
+	if head.Position == 0 || name != subjects.Catalog && head.Position == head.Incarnation {
+		return nil // nothing but its creation, which is the catalog's
+	}
+	const advice = "restore the log from a backup, or the whole data directory"
+	if head.Position >= term {
+		return fmt.Errorf("%w: database %s has applied position %d, the log ends at %d: %s", ErrLogLost, name, head.Position, term-1, advice)
+	}
+	entry, err := m.journal.reader().Get(ctx, head.Position)
+	if err != nil {
+		return fmt.Errorf("%w: database %s has applied position %d: %w: %s", ErrLogLost, name, head.Position, err, advice)
+	}
+	if entry.Message == nil || entry.Message.Header.Chain.String() != head.Chain {
+		return fmt.Errorf("%w: what the log has at position %d is not what database %s has applied: %s", ErrLogLost, head.Position, name, advice)
+	}
+	return nil
+}
+
+// replay applies the log to all databases up to a position.
+func (m *Master) replay(ctx context.Context, to uint64) error {
+	from := to
+	for _, head := range m.store.Heads() {
+		from = min(from, head.Position+1)
+	}
+	return m.journal.reader().Read(ctx, from, to, func(e broker.Entry) error {
+		if e.Message == nil {
+			return nil
+		}
+		return m.replayMessage(ctx, e.Message)
+	})
+}
+
+func (m *Master) replayMessage(ctx context.Context, msg *subjects.Message) error {
+	if msg.Header.DB == subjects.Catalog {
+		if m.store.Catalog().Applied().Continues(0, msg) != exec.Next {
+			return nil
+		}
+		return m.store.ApplyCatalog(msg)
+	}
+	d, err := m.store.Database(msg.Header.DB)
+	if err != nil || d.Applied().Continues(d.Incarnation(), msg) != exec.Next {
+		return nil // applied, dropped since, or not written by a master
+	}
+	_, err = d.Apply(ctx, []*subjects.Message{msg}, exec.Source{OpenBlob: m.openBlob})
+	return err
+}
+
+// open starts the writers and opens the doors.
+func (m *Master) open(ctx context.Context) error {
+	enrolled, err := m.store.Catalog().Enrolled()
+	if err != nil {
+		return err
+	}
+	m.reader = newReader(m.store)
+	m.fleet = newFleet(m, enrolled)
+	for _, d := range m.store.Databases() {
+		m.startWriter(d)
+	}
+	if err := m.fleet.open(ctx); err != nil {
+		return err
+	}
+	if err := m.openDoors(); err != nil {
+		return err
+	}
+	m.goes(m.fleet.run)
+	return nil
+}
+
+// goes runs f in a goroutine that Stop ends and waits for.
+func (m *Master) goes(f func(ctx context.Context)) {
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		f(m.ctx)
+	}()
+}
+
+func (m *Master) startWriter(d *exec.Database) *writer {
+	w := newWriter(m, d)
+	w.ctx, w.end = context.WithCancel(m.ctx)
+	w.done = make(chan struct{})
+	m.mu.Lock()
+	m.writers[strings.ToLower(d.Name())] = w
+	m.mu.Unlock()
+	m.goes(func(context.Context) {
+		defer close(w.done)
+		w.run(w.ctx)
+	})
+	return w
+}
+
+// writer finds the writer of a database.
+func (m *Master) writer(name string) (*writer, *subjects.Error) {
+	m.mu.RLock()
+	w := m.writers[strings.ToLower(name)]
+	m.mu.RUnlock()
+	if w == nil {
+		return nil, exec.ErrNoSuchDatabase(name)
+	}
+	return w, nil
+}
+
+// URL is where slaves and clients connect.
+func (m *Master) URL() string { return m.broker.URL() }
+
+// Store is the master's data, for reading.
+func (m *Master) Store() *exec.Store { return m.store }
+
+// Wait returns when the master has stopped by itself, with the reason, or when
+// ctx ends, with nil.
+func (m *Master) Wait(ctx context.Context) error {
+	select {
+	case err := <-m.failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// stepDown ends this master because another has taken over.
+func (m *Master) stepDown(err error) {
+	select {
+	case m.failed <- err:
+	default:
+	}
+}
+
+// Stop closes the doors, ends what runs, and closes broker and databases, in this
+// order: nobody is answered after the log is gone.
+func (m *Master) Stop(ctx context.Context) error {
+	m.cancel(errStopping)
+	var errs []error
+	for _, s := range m.services {
+		errs = append(errs, s.Stop())
+	}
+	m.wg.Wait()
+	if m.fleet != nil {
+		m.fleet.close()
+	}
+	if m.reader != nil {
+		m.reader.close()
+	}
+	if m.journal != nil {
+		m.journal.close()
+	}
+	if m.broker != nil {
+		errs = append(errs, m.broker.Close(ctx))
+	}
+	if m.store != nil {
+		errs = append(errs, m.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// recover replays the log into a database whose commit failed, and lets it take
+// writes again.
+func (m *Master) recover(w *writer) {
+	to := m.journal.current()
+	if info, err := m.broker.LogInfo(m.ctx); err == nil {
+		to = max(to, info.Last)
+	}
+	for m.ctx.Err() == nil {
+		err := m.journal.reader().Read(m.ctx, w.db.Applied().Number+1, to, func(e broker.Entry) error {
+			if e.Message == nil || e.Message.Header.DB != w.db.Name() {
+				return nil
+			}
+			return m.replayMessage(m.ctx, e.Message)
+		})
+		if err == nil {
+			w.log.Info("the database has caught up with the log")
+			w.resume()
+			return
+		}
+		var diverged *exec.DivergedError
+		if errors.As(err, &diverged) {
+			w.broken(err)
+			return
+		}
+		w.log.Error("cannot catch up with the log, trying again", "error", err)
+		select {
+		case <-time.After(recoverPause):
+		case <-m.ctx.Done():
+		}
+	}
+}
+
+// recoverPause is the time between two attempts to catch up.
+const recoverPause = time.Second
+
+// revive restarts the broker after a publish nobody could clear up, and lets the
+// log decide what every database holds.
+func (m *Master) revive(ctx context.Context) {
+	for m.ctx.Err() == nil {
+		rctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		err := m.journal.restart(rctx)
+		if err == nil {
+			err = m.reopenDoors(rctx)
+		}
+		cancel()
+		if err == nil {
+			break
+		}
+		m.log.Error("cannot restart the broker, trying again", "error", err)
+		select {
+		case <-time.After(recoverPause):
+		case <-m.ctx.Done():
+			return
+		}
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, w := range m.writers {
+		if w.reason() != nil {
+			m.recover(w)
+		}
+	}
+}
+
+// checkDisk refuses writes when the disk is nearly full: a full one freezes the
+// log without an answer. Free space is measured at most every 100 ms.
+func (m *Master) checkDisk() *subjects.Error {
+	now := time.Now().UnixMilli()
+	if now-m.diskAt.Load() >= 100 || !m.diskOK.Load() {
+		free, err := m.opts.FreeBytes(m.opts.Dir)
+		if err != nil {
+			return subjects.Errorf(subjects.CodeInternal, "%v", err)
+		}
+		m.diskAt.Store(now)
+		m.diskOK.Store(free >= m.opts.DiskReserve)
+		if free < m.opts.DiskReserve {
+			return subjects.Errorf(subjects.CodeUnavailable, "the master's disk is nearly full (%d MB free, %d MB are kept in reserve): nothing was written; free some space", free>>20, m.opts.DiskReserve>>20)
+		}
+	}
+	return nil
+}

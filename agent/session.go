@@ -1,0 +1,327 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Limits of sessions and their transactions.
+const (
+	// sessionLife is how long an unused session is kept.
+	sessionLife = 10 * time.Minute
+	// maxSessions bounds the sessions of a master.
+	maxSessions = 10_000
+	// txIdle is how long a transaction may hold the writer without a statement;
+	// txIdleWanted the same while others wait for it.
+	txIdle       = 30 * time.Second
+	txIdleWanted = 5 * time.Second
+	// txTotal is how long a transaction may hold the writer at all.
+	txTotal = 60 * time.Second
+)
+
+// session is what the master remembers between the requests of one client: its
+// database, its counters, its open transaction.
+type session struct {
+	name string
+	busy sync.Mutex // held while a request of the session runs
+
+	db       string
+	counters subjects.Counters
+	tx       *transaction
+	used     time.Time // guarded by sessions.mu
+}
+
+// sessions are all of them, by name.
+type sessions struct {
+	mu   sync.Mutex
+	open map[string]*session
+}
+
+// get finds or makes a session and locks it; give it back with put.
+func (s *sessions) get(name string) (*session, *subjects.Error) {
+	s.mu.Lock()
+	x := s.open[name]
+	if x == nil {
+		if len(s.open) >= maxSessions {
+			s.mu.Unlock()
+			return nil, subjects.Errorf(subjects.CodeBusy, "too many sessions (%d)", maxSessions)
+		}
+		x = &session{name: name}
+		s.open[name] = x
+	}
+	x.used = time.Now()
+	s.mu.Unlock()
+	if !x.busy.TryLock() {
+		return nil, subjects.Errorf(subjects.CodeBusy, "session %q is executing another request", name)
+	}
+	return x, nil
+}
+
+func (s *sessions) put(x *session) {
+	s.mu.Lock()
+	x.used = time.Now()
+	s.mu.Unlock()
+	x.busy.Unlock()
+}
+
+// sweep ends sessions nobody uses any more.
+func (s *sessions) sweep(now time.Time) {
+	s.mu.Lock()
+	var old []*session
+	for name, x := range s.open {
+		if now.Sub(x.used) > sessionLife && x.busy.TryLock() {
+			delete(s.open, name)
+			old = append(old, x)
+		}
+	}
+	s.mu.Unlock()
+	for _, x := range old {
+		if x.tx != nil {
+			x.tx.rollback()
+		}
+		x.busy.Unlock()
+	}
+}
+
+// transaction is BEGIN … COMMIT of a session. It takes the writer at its first
+// write; until then it reads from a snapshot.
+type transaction struct {
+	w        *writer
+	counters subjects.Counters
+	snap     *exec.Snapshot // before it holds the writer
+	at       uint64         // position of snap
+
+	holding bool
+	steps   chan *step
+	over    chan struct{} // closed when the writer has let go
+	why     string        // why the writer let go by itself; read after over
+}
+
+// step is one request of a transaction that holds the writer, executed by the
+// writer's goroutine.
+type step struct {
+	ctx    context.Context
+	sql    string
+	args   []subjects.Value
+	limit  time.Time
+	out    *subjects.Results
+	commit *call // COMMIT, with the client to answer
+	end    bool  // ROLLBACK
+
+	used int // bytes of sql done
+	err  error
+	done chan struct{}
+}
+
+func newTransaction(w *writer, counters subjects.Counters) *transaction {
+	return &transaction{w: w, counters: counters, steps: make(chan *step), over: make(chan struct{})}
+}
+
+// acquire takes the writer, waiting for those who came before.
+func (t *transaction) acquire(ctx context.Context, limit time.Time) error {
+	held := make(chan error, 1)
+	c := &call{ctx: ctx, req: &subjects.Request{}, deadline: limit, counters: t.counters, inTx: t,
+		answer: func(c *call, _ outcome) {
+			if c.failed != nil {
+				held <- c.failed
+				return
+			}
+			held <- nil
+		}}
+	if err := t.w.submit(c); err != nil {
+		return err
+	}
+	// The writer always answers: it refuses the call, or holds for it.
+	if err := <-held; err != nil {
+		return err
+	}
+	t.holding = true
+	stale := t.snap != nil && t.at != t.w.db.Applied().Number
+	t.dropSnapshot()
+	if stale {
+		t.rollback()
+		return subjects.Errorf(subjects.CodeBusy, "the database has changed since this transaction's first read: it was rolled back, begin it again (BEGIN IMMEDIATE avoids this)")
+	}
+	return nil
+}
+
+// read runs a statement that only reads on the transaction's snapshot. It
+// returns exec.ErrWrites when the statement needs the writer.
+func (t *transaction) read(ctx context.Context, stmt subjects.Stmt, limit time.Time, out *subjects.Results) error {
+	if t.snap == nil {
+		snap, err := t.w.db.Read(ctx, limit, t.counters, true)
+		if err != nil {
+			return err
+		}
+		at, err := snap.Position()
+		if err != nil {
+			snap.Close()
+			return err
+		}
+		t.snap, t.at = snap, at.Number
+	}
+	t.snap.SetDeadline(limit)
+	stop := context.AfterFunc(ctx, t.snap.Interrupt)
+	defer stop()
+	rows, err := t.snap.ReadAll([]subjects.Stmt{stmt}, out, exec.PageBytes)
+	if rows != nil {
+		out.EndMore(rows.Types(), "")
+		rows.Close()
+	}
+	return err
+}
+
+// do hands a step to the writer's goroutine and waits for it.
+func (t *transaction) do(s *step) error {
+	s.done = make(chan struct{})
+	select {
+	case t.steps <- s:
+		<-s.done
+		return s.err
+	case <-t.over:
+		return subjects.Errorf(subjects.CodeTransaction, "the transaction was rolled back: %s", t.why)
+	}
+}
+
+// rollback ends the transaction, whatever state it is in.
+func (t *transaction) rollback() {
+	t.dropSnapshot()
+	if t.holding {
+		// It fails only if the writer has let go already.
+		_ = t.do(&step{end: true})
+		<-t.over
+	}
+}
+
+func (t *transaction) dropSnapshot() {
+	if t.snap != nil {
+		t.snap.Close()
+		t.snap = nil
+	}
+}
+
+// lost says whether the writer has ended the transaction by itself.
+func (t *transaction) lost() bool {
+	select {
+	case <-t.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// transact lends the writer to a session's transaction until it ends.
+func (w *writer) transact(ctx context.Context, g *exec.Group, c *call) {
+	t := c.inTx
+	defer close(t.over)
+	w.setRunning(nil)
+	tx, err := g.Open(subjects.Txn{Now: time.Now().UnixMilli(), Seed: rand.Uint64(), Counters: c.counters, Interactive: true})
+	if err != nil {
+		c.failed = exec.WireError(errors.Join(err, g.Rollback()))
+		t.why = c.failed.Message
+		w.finish(c, outcome{})
+		return
+	}
+	w.finish(c, outcome{met: true})
+	for end := time.Now().Add(txTotal); ; {
+		s, why := w.nextStep(ctx, t, end)
+		if s == nil {
+			t.why = why
+			w.giveUp(g, tx)
+			return
+		}
+		if w.step(ctx, g, tx, t, s) {
+			return
+		}
+	}
+}
+
+// nextStep waits for the session's next statement within the limits.
+func (w *writer) nextStep(ctx context.Context, t *transaction, end time.Time) (*step, string) {
+	start := time.Now()
+	for {
+		patience := txIdle
+		if !w.idle() {
+			patience = txIdleWanted
+		}
+		now := time.Now()
+		switch {
+		case now.After(end):
+			return nil, fmt.Sprintf("it held the database longer than %v", txTotal)
+		case now.Sub(start) > patience:
+			return nil, fmt.Sprintf("it did nothing for %v", patience)
+		}
+		timer := time.NewTimer(min(time.Until(end), time.Second))
+		select {
+		case s := <-t.steps:
+			timer.Stop()
+			return s, ""
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, "the master is stopping"
+		case <-timer.C:
+		}
+	}
+}
+
+// step executes one step; over is true when it has ended the transaction.
+func (w *writer) step(ctx context.Context, g *exec.Group, tx *exec.Tx, t *transaction, s *step) (over bool) {
+	defer close(s.done)
+	switch {
+	case s.end:
+		t.why = "rolled back"
+		w.giveUp(g, tx)
+		return true
+	case s.commit != nil:
+		w.commit(ctx, g, tx, t, s)
+		return true
+	}
+	w.db.Writer().BeginRequest()
+	w.db.Writer().SetDeadline(s.limit)
+	stop := context.AfterFunc(s.ctx, w.db.Interrupt)
+	s.used, s.err = tx.RunNext(s.sql, s.args, s.out)
+	stop()
+	t.counters = tx.Counters()
+	if s.err == nil || !tx.Ended() {
+		return false
+	}
+	we := *exec.WireError(s.err)
+	we.Message += "; the transaction was rolled back"
+	s.err, t.why = &we, we.Message
+	w.giveUp(g, tx)
+	return true
+}
+
+func (w *writer) commit(ctx context.Context, g *exec.Group, tx *exec.Tx, t *transaction, s *step) {
+	t.why = "committed"
+	w.db.Writer().BeginRequest()
+	if err := tx.Accept(nil); err != nil {
+		we := *exec.WireError(err)
+		we.Message += "; the transaction was rolled back"
+		t.why, s.err = we.Message, &we
+		w.giveUp(g, tx)
+		return
+	}
+	c := s.commit
+	c.counters, c.wrote = tx.Counters(), tx.Logged() > 0
+	if !c.wrote {
+		w.conclude(ctx, g, nil)
+		w.finish(c, outcome{met: true})
+		return
+	}
+	w.conclude(ctx, g, []*call{c})
+}
+
+// giveUp undoes a transaction and its group.
+func (w *writer) giveUp(g *exec.Group, tx *exec.Tx) {
+	if err := errors.Join(tx.Abort(), g.Rollback()); err != nil {
+		w.broken(fmt.Errorf("roll back transaction: %w", err))
+	}
+}

@@ -1,0 +1,152 @@
+package exec
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/snapdb/snapdb/exec/engine"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// preparer gives the next statement of a text; see [engine.Conn.Prepare].
+type preparer func(sql string, off int) (*engine.Stmt, int, error)
+
+// eachStatement prepares the statements of a request one after another, each
+// after the one before has run, because a later one may need what an earlier one
+// made. The arguments of a text with several statements are dealt out in order.
+// An error says which statement it belongs to, counted from 1.
+func eachStatement(stmts []subjects.Stmt, prepare preparer, run func(st *engine.Stmt, args []subjects.Value) error) error {
+	number := 0
+	for _, s := range stmts {
+		args := s.Args
+		for off := 0; off < len(s.SQL); {
+			st, n, err := prepare(s.SQL, off)
+			if err == nil && st == nil {
+				break
+			}
+			number++
+			if err != nil {
+				return atStatement(number, err)
+			}
+			off += n
+			if st.Params() > len(args) {
+				need := st.Params()
+				st.Close()
+				return atStatement(number, fmt.Errorf("%w: statement needs %d, %d left", engine.ErrArguments, need, len(args)))
+			}
+			own := args[:st.Params()]
+			args = args[len(own):]
+			if err := run(st, own); err != nil {
+				return atStatement(number, err)
+			}
+		}
+		if len(args) > 0 {
+			return atStatement(max(1, number), fmt.Errorf("%w: %d more than the SQL has parameters", engine.ErrArguments, len(args)))
+		}
+	}
+	if number == 0 {
+		return subjects.Errorf(subjects.CodeBadRequest, "no SQL statement given")
+	}
+	return nil
+}
+
+// atStatement makes a wire error that names the statement.
+func atStatement(number int, err error) error {
+	we := *WireError(err)
+	if we.Statement == 0 {
+		we.Statement = number
+	}
+	return &we
+}
+
+// RunAll executes the statements of a request that is one transaction. BEGIN in
+// front and COMMIT at the end say only what is so anyway.
+func (t *Tx) RunAll(stmts []subjects.Stmt, out *subjects.Results) error {
+	prepare := func(sql string, off int) (*engine.Stmt, int, error) {
+		return t.g.d.w.Prepare(sql, off, engine.GuardWrite)
+	}
+	first, ended := true, false
+	return eachStatement(stmts, prepare, func(st *engine.Stmt, args []subjects.Value) error {
+		defer st.Close()
+		if ended {
+			return subjects.Errorf(subjects.CodeTransaction, "a statement follows COMMIT: a request without a session is one transaction")
+		}
+		defer func() { first = false }()
+		switch st.Op() {
+		case engine.OpBegin:
+			if first {
+				return nil
+			}
+			return subjects.Errorf(subjects.CodeTransaction, "cannot start a transaction within a transaction: a request without a session is one transaction")
+		case engine.OpCommit:
+			ended = true
+			return nil
+		case engine.OpRollback:
+			return subjects.Errorf(subjects.CodeTransaction, "ROLLBACK needs a session: a request without one is one transaction, which fails as a whole or not at all")
+		}
+		return t.Run(st, args, out)
+	})
+}
+
+// ReadAll executes the statements of a read request. The result of each is cut
+// at limit bytes; if that of the last one was, it is returned to go on with, and
+// is not ended yet.
+func (s *Snapshot) ReadAll(stmts []subjects.Stmt, out *subjects.Results, limit int) (*Rows, error) {
+	var last *Rows
+	err := eachStatement(stmts, s.Next, func(st *engine.Stmt, args []subjects.Value) error {
+		if last != nil { // an earlier result stays cut
+			out.EndMore(last.Types(), "")
+			last.Close()
+			last = nil
+		}
+		rows, err := s.Open(st, args)
+		if err != nil {
+			return err
+		}
+		more, err := rows.Page(out, limit)
+		if err == nil && more {
+			last = rows
+			return nil
+		}
+		if err == nil {
+			out.SetMS(float64(rows.Spent().Microseconds()) / 1000)
+			out.End(rows.Types(), 0, 0)
+		}
+		rows.Close()
+		return err
+	})
+	if err != nil && last != nil {
+		last.Close()
+		return nil, err
+	}
+	return last, err
+}
+
+// RunNext executes the first statement of sql in an interactive transaction and
+// returns how much of sql it was. After an error, Ended says whether the
+// transaction can go on.
+func (t *Tx) RunNext(sql string, args []subjects.Value, out *subjects.Results) (int, error) {
+	st, n, err := t.g.d.w.Prepare(sql, 0, engine.GuardWrite)
+	if err != nil || st == nil {
+		return n, err
+	}
+	defer st.Close()
+	switch st.Op() {
+	case engine.OpBegin:
+		return n, subjects.Errorf(subjects.CodeTransaction, "cannot start a transaction within a transaction")
+	case engine.OpCommit, engine.OpRollback:
+		return n, subjects.Errorf(subjects.CodeTransaction, "COMMIT and ROLLBACK of a transaction must begin their request")
+	}
+	if st.Params() != len(args) {
+		return n, fmt.Errorf("%w: statement needs %d, %d given", engine.ErrArguments, st.Params(), len(args))
+	}
+	err = t.Run(st, args, out)
+	var failed failure
+	if err != nil && st.Op() == engine.OpWrite && !errors.As(err, &failed) && !errors.Is(err, engine.ErrArguments) {
+		t.ended = true
+	}
+	return n, err
+}
+
+// Ended says whether an interactive transaction cannot go on.
+func (t *Tx) Ended() bool { return t.ended || t.Lost() }
