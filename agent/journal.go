@@ -174,3 +174,10 @@ func randomID() string {
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
 }
+
+// conn is the master's own connection; it changes when the broker is restarted.
+func (j *journal) conn() *nats.Conn {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return j.nc
+}

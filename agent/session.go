@@ -152,30 +152,26 @@ func (t *transaction) acquire(ctx context.Context, limit time.Time) error {
 	return nil
 }
 
-// read runs a statement that only reads on the transaction's snapshot. It
-// returns exec.ErrWrites when the statement needs the writer.
-func (t *transaction) read(ctx context.Context, stmt subjects.Stmt, limit time.Time, out *subjects.Results) error {
+// read runs the first statement of sql, if it only reads, on the transaction's
+// snapshot and returns how much of sql it was. It returns exec.ErrWrites when the
+// statement needs the writer.
+func (t *transaction) read(ctx context.Context, sql string, args []subjects.Value, limit time.Time, out *subjects.Results) (int, error) {
 	if t.snap == nil {
 		snap, err := t.w.db.Read(ctx, limit, t.counters, true)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		at, err := snap.Position()
 		if err != nil {
 			snap.Close()
-			return err
+			return 0, err
 		}
 		t.snap, t.at = snap, at.Number
 	}
 	t.snap.SetDeadline(limit)
 	stop := context.AfterFunc(ctx, t.snap.Interrupt)
 	defer stop()
-	rows, err := t.snap.ReadAll([]subjects.Stmt{stmt}, out, exec.PageBytes)
-	if rows != nil {
-		out.EndMore(rows.Types(), "")
-		rows.Close()
-	}
-	return err
+	return t.snap.ReadNext(sql, args, out, exec.PageBytes)
 }
 
 // do hands a step to the writer's goroutine and waits for it.

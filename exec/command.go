@@ -120,6 +120,25 @@ func (p *words) show() (cmd Command, err error) {
 	return cmd, err
 }
 
+// Blank says whether nothing but spaces and comments is left of sql.
+func Blank(sql string) bool {
+	p := words{sql: sql}
+	p.skip()
+	return p.at == len(sql)
+}
+
+// LooksLikeWrite guesses from its first word that sql writes, so that it need not
+// be tried on a reader first. A wrong guess costs time, nothing else.
+func LooksLikeWrite(sql string) bool {
+	p := words{sql: sql}
+	p.advance()
+	switch strings.ToLower(p.word) {
+	case "insert", "update", "delete", "replace", "create", "drop", "alter":
+		return true
+	}
+	return false
+}
+
 // words reads a command word by word, by SQLite's rules for spaces, comments and
 // quoted names.
 type words struct {

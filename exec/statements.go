@@ -122,6 +122,30 @@ func (s *Snapshot) ReadAll(stmts []subjects.Stmt, out *subjects.Results, limit i
 	return last, err
 }
 
+// ReadNext executes the first statement of sql and returns how much of sql it
+// was. The result is cut at limit bytes for good.
+func (s *Snapshot) ReadNext(sql string, args []subjects.Value, out *subjects.Results, limit int) (int, error) {
+	st, n, err := s.Next(sql, 0)
+	if err != nil || st == nil {
+		return n, err
+	}
+	rows, err := s.Open(st, args)
+	if err != nil {
+		return n, err
+	}
+	defer rows.Close()
+	more, err := rows.Page(out, limit)
+	switch {
+	case err != nil:
+		return n, err
+	case more:
+		out.EndMore(rows.Types(), "")
+	default:
+		out.End(rows.Types(), 0, 0)
+	}
+	return n, nil
+}
+
 // RunNext executes the first statement of sql in an interactive transaction and
 // returns how much of sql it was. After an error, Ended says whether the
 // transaction can go on.

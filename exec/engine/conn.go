@@ -18,8 +18,9 @@ type Options struct {
 	// Trusted turns the guards off and allows VACUUM and one attached database.
 	// For files that are not replicated.
 	Trusted bool
-	// CacheKiB is the size of the page cache in KiB; 0: 65536 for a writer, 8192
-	// for a reader.
+	// CacheKiB is the size of a reader's page cache in KiB; 0: 8192. A writer
+	// always has 65536: the size decides when sorting spills to disk, which must
+	// be the same on every node.
 	CacheKiB int
 	// Statements is how many prepared statements are kept, StatementBytes how much
 	// memory they may take. 0: 512 and 16 MiB.
@@ -37,9 +38,11 @@ type Conn struct {
 	st   *state
 	life sync.Mutex // held to free st, and by Interrupt to use it
 
-	stmts  cache
-	own    [len(ownSQL)]uintptr // statements of the connection itself
-	script script
+	stmts cache
+	own   [len(ownSQL)]uintptr // statements of the connection itself
+	// Two, so that the short statements executed between those of a long script
+	// do not drive it out of memory.
+	short, long script
 }
 
 // Settings of every connection, and of writers. WAL lets readers go on while a
@@ -49,7 +52,9 @@ const (
 	settings       = "PRAGMA foreign_keys=ON; PRAGMA cache_size=-%d"
 	writerSettings = "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=8000; PRAGMA journal_size_limit=67108864"
 
-	busyTimeout = 5000 // milliseconds
+	busyTimeout    = 5000 // milliseconds
+	writerCacheKiB = 65536
+	readerCacheKiB = 8192
 )
 
 // Open opens the database file at path. A writer creates it if it does not exist.
@@ -70,19 +75,19 @@ func Open(path string, o Options) (*Conn, error) {
 
 func (c *Conn) open(path string, o Options) error {
 	flags, vfs := int32(lib.SQLITE_OPEN_NOMUTEX|lib.SQLITE_OPEN_EXRESCODE), uintptr(0)
-	cacheKiB := 8192
+	cacheKiB := writerCacheKiB
 	if o.ReadOnly {
 		flags |= lib.SQLITE_OPEN_READONLY
+		cacheKiB = o.CacheKiB
+		if cacheKiB <= 0 {
+			cacheKiB = readerCacheKiB
+		}
 	} else {
 		flags |= lib.SQLITE_OPEN_READWRITE | lib.SQLITE_OPEN_CREATE
-		cacheKiB = 65536
 		if err := c.registerClock(); err != nil {
 			return err
 		}
 		vfs = c.st.vfs.FzName
-	}
-	if o.CacheKiB > 0 {
-		cacheKiB = o.CacheKiB
 	}
 	name := cString(c.tls, path)
 	rc := lib.Xsqlite3_open_v2(c.tls, name, address(&c.st.out[0]), flags, vfs)
@@ -170,7 +175,8 @@ func (c *Conn) Close() error {
 	if c.st.vfs.FzName != 0 {
 		lib.Xsqlite3_vfs_unregister(c.tls, address(&c.st.vfs))
 	}
-	c.script.free(c)
+	c.short.free(c.tls)
+	c.long.free(c.tls)
 	c.stmts.freeMemory()
 	c.life.Lock()
 	c.st.auth.clear(c.tls)
@@ -232,7 +238,7 @@ var ownSQL = [...]string{
 // do runs one of the connection's own statements. Its first integer is returned.
 func (c *Conn) do(which int) (int64, error) {
 	h := c.own[which]
-	c.st.auth.enter(GuardNone, false, false)
+	c.st.auth.enter(GuardNone, false, 0)
 	if h == 0 {
 		sql := cString(c.tls, ownSQL[which])
 		rc := lib.Xsqlite3_prepare_v3(c.tls, c.db, sql, -1, lib.SQLITE_PREPARE_PERSISTENT, address(&c.st.out[0]), 0)

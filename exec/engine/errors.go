@@ -100,7 +100,7 @@ func (e *Error) Environmental() bool {
 
 // failure makes the error for result code rc of the last call on the connection.
 func (c *Conn) failure(rc int32) error {
-	if d := c.st.auth.denial(); d != nil {
+	if d := c.st.auth.broken.take(); d != nil {
 		return d
 	}
 	e := &Error{Code: int(rc), Offset: -1}

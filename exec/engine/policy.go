@@ -110,11 +110,14 @@ func (f *finding) set(r rule, name string) {
 	}
 }
 
-func (f *finding) err() *Error {
+// take turns the finding, if there is one, into an error and forgets it.
+func (f *finding) take() *Error {
 	if f.rule == ruleNone {
 		return nil
 	}
-	return deny(f.rule, string(f.name[:f.len]))
+	r := f.rule
+	f.rule = ruleNone
+	return deny(r, string(f.name[:f.len]))
 }
 
 // authState is what the authorizer knows and records. It is part of state and
@@ -124,6 +127,7 @@ type authState struct {
 	preparing bool // else a statement runs, and SQLite prepares something for it
 	writes    bool // the running statement writes
 	exempt    bool // the running statement has seenExempt
+	keeps     bool // the running statement has seenKeeper
 	op        Op
 	seen      seen
 	savepoint uintptr // C string of its own, or 0
@@ -143,8 +147,9 @@ func (a *authState) prepare(tls *libc.TLS, g Guard) {
 
 // enter readies it for what SQLite prepares while a statement runs: virtual tables
 // do, and statements that need to be compiled anew.
-func (a *authState) enter(g Guard, writes, exempt bool) {
-	a.guard, a.preparing, a.writes, a.exempt = g, false, writes, exempt
+func (a *authState) enter(g Guard, writes bool, what seen) {
+	a.guard, a.preparing, a.writes = g, false, writes
+	a.exempt, a.keeps = what&seenExempt != 0, what&seenKeeper != 0
 	a.broken.rule = ruleNone
 }
 
@@ -155,19 +160,16 @@ func (a *authState) clear(tls *libc.TLS) {
 	}
 }
 
-// denial is why the last call was denied, nil if it was not.
-func (a *authState) denial() *Error { return a.broken.err() }
-
 // forbidden is what can be said only when the whole statement is known.
 func (s *Stmt) forbidden(a *authState) *Error {
 	if s.guard == GuardNone || s.op != OpWrite {
 		return nil
 	}
-	if a.physical.rule != ruleNone && s.seen&seenExempt == 0 {
-		return a.physical.err()
+	if d := a.physical.take(); d != nil && s.seen&seenExempt == 0 {
+		return d
 	}
-	if a.statistics.rule != ruleNone && s.seen&seenKeeper == 0 {
-		return a.statistics.err()
+	if d := a.statistics.take(); d != nil && s.seen&seenKeeper == 0 {
+		return d
 	}
 	if s.seen&seenAlter != 0 && strings.Contains(strings.ToLower(s.sql), Reserved) {
 		// SQLite does not tell the new name of what is renamed.
@@ -316,8 +318,12 @@ func (a *authState) write(table string) (rule, string) {
 	if isReserved(table) {
 		return ruleReserved, table
 	}
-	if hasPrefixFold(table, "sqlite_stat") {
+	switch {
+	case !hasPrefixFold(table, "sqlite_stat"):
+	case a.preparing:
 		a.statistics.set(ruleStatistics, table)
+	case !a.keeps:
+		return ruleStatistics, table
 	}
 	return ruleNone, ""
 }

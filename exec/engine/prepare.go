@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"modernc.org/libc"
 	lib "modernc.org/sqlite/lib"
 )
 
@@ -24,12 +25,16 @@ func (c *Conn) Prepare(sql string, off int, g Guard) (st *Stmt, n int, err error
 			return st, len(sql), nil
 		}
 	}
+	text := &c.short
+	if len(sql) > shortScript {
+		text = &c.long
+	}
 	start := SkipBlank(sql, off)
 	if start == len(sql) {
-		c.script.drop(c)
+		text.drop(c.tls)
 		return nil, len(sql) - off, nil
 	}
-	p, err := c.script.load(c, sql)
+	p, err := text.load(c.tls, sql)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -39,7 +44,7 @@ func (c *Conn) Prepare(sql string, off int, g Guard) (st *Stmt, n int, err error
 	}
 	end := SkipBlank(sql, tail)
 	if end == len(sql) {
-		c.script.drop(c)
+		text.drop(c.tls)
 		if off == 0 && st.cacheable() {
 			c.stmts.add(st, cacheKey{g, sql})
 		}
@@ -140,11 +145,12 @@ type script struct {
 	memory int
 }
 
-// keepScript is how much memory stays allocated between scripts, in bytes.
-const keepScript = 256 << 10
+// shortScript is the size in bytes up to which a script's memory is kept for the
+// next one.
+const shortScript = 64 << 10
 
 // load copies sql to C memory, unless it is there, and returns its address.
-func (s *script) load(c *Conn, sql string) (uintptr, error) {
+func (s *script) load(tls *libc.TLS, sql string) (uintptr, error) {
 	if len(s.text) == len(sql) && unsafe.StringData(s.text) == unsafe.StringData(sql) {
 		return s.p, nil
 	}
@@ -155,9 +161,9 @@ func (s *script) load(c *Conn, sql string) (uintptr, error) {
 		return 0, ErrUTF8
 	}
 	if s.memory < len(sql)+1 {
-		s.free(c)
+		s.free(tls)
 		s.memory = max(1024, len(sql)+1)
-		s.p = allocate(c.tls, s.memory)
+		s.p = allocate(tls, s.memory)
 	}
 	b := bytesAt(s.p, len(sql)+1)
 	copy(b, sql)
@@ -167,16 +173,16 @@ func (s *script) load(c *Conn, sql string) (uintptr, error) {
 }
 
 // drop forgets a script that was prepared to its end.
-func (s *script) drop(c *Conn) {
+func (s *script) drop(tls *libc.TLS) {
 	s.text = ""
-	if s.memory > keepScript {
-		s.free(c)
+	if s.memory > shortScript+1 {
+		s.free(tls)
 	}
 }
 
-func (s *script) free(c *Conn) {
+func (s *script) free(tls *libc.TLS) {
 	if s.p != 0 {
-		free(c.tls, s.p)
+		free(tls, s.p)
 	}
 	*s = script{}
 }

@@ -25,8 +25,8 @@ const (
 )
 
 // Stmt is a prepared statement. It belongs to its connection and is used by the
-// goroutine that uses the connection. Close it when done; it must not be used
-// after its connection is closed.
+// goroutine that uses the connection. Close it when done. Once its connection is
+// closed, it can only be closed.
 type Stmt struct {
 	c     *Conn
 	h     uintptr
@@ -174,7 +174,7 @@ func (s *Stmt) Step() (row bool, err error) {
 	if s.seen&seenDefer != 0 && s.guard != GuardNone {
 		return false, c.Exec(s.sql)
 	}
-	c.st.auth.enter(s.guard, s.op == OpWrite, s.seen&seenExempt != 0)
+	c.st.auth.enter(s.guard, s.op == OpWrite, s.seen)
 	switch rc := lib.Xsqlite3_step(c.tls, s.h); rc {
 	case lib.SQLITE_ROW:
 		return true, nil
@@ -257,7 +257,7 @@ func (s *Stmt) Reset() {
 
 // Close gives the statement back. It must not be used afterwards.
 func (s *Stmt) Close() {
-	if s.h == 0 {
+	if s.h == 0 || s.c.st == nil {
 		return
 	}
 	if s.cached {

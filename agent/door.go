@@ -1,0 +1,543 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// writePatience is the time limit of a write, acknowledgement included, that
+// names none.
+const writePatience = 10 * time.Second
+
+// reply sends the encoded answer of a request.
+type reply func(data []byte, failed *subjects.Error)
+
+// openDoors registers the master's services: where SQL comes in.
+func (m *Master) openDoors() error {
+	svc, err := micro.AddService(m.journal.conn(), micro.Config{
+		Name: subjects.MasterService, Version: serviceVersion,
+		Description: "takes SQL, and says how the cluster is", QueueGroupDisabled: true,
+	})
+	if err != nil {
+		return fmt.Errorf("open doors: %w", err)
+	}
+	m.services = append(m.services, svc)
+	for name, door := range map[string]struct {
+		subject string
+		handle  micro.HandlerFunc
+	}{
+		"exec":  {subjects.Exec, func(r micro.Request) { m.request(r.Data(), true, answerTo(r)) }},
+		"query": {subjects.Query, func(r micro.Request) { m.request(r.Data(), false, answerTo(r)) }},
+		"info":  {subjects.ClusterInfo, func(r micro.Request) { m.goes(func(ctx context.Context) { m.answerInfo(ctx, r) }) }},
+		"blob":  {subjects.BlobGet, func(r micro.Request) { m.goes(func(context.Context) { m.answerBlob(r) }) }},
+	} {
+		if err := svc.AddEndpoint(name, door.handle, micro.WithEndpointSubject(door.subject)); err != nil {
+			return fmt.Errorf("open door %s: %w", door.subject, err)
+		}
+	}
+	return m.journal.conn().Flush()
+}
+
+// serviceVersion is what `nats micro ls` shows; it follows the wire format.
+const serviceVersion = "1.0.0"
+
+// reopenDoors opens everything again on a new connection.
+func (m *Master) reopenDoors(ctx context.Context) error {
+	m.services, m.fleet.subs = nil, nil // they died with the old connection
+	if err := m.fleet.open(ctx); err != nil {
+		return err
+	}
+	return m.openDoors()
+}
+
+// answerTo replies to a micro request; a failure also shows in the headers that
+// NATS tools know.
+func answerTo(r micro.Request) reply {
+	return func(data []byte, failed *subjects.Error) {
+		if failed != nil {
+			_ = r.Error(string(failed.Code), failed.Message, data) // the client is gone if this fails
+			return
+		}
+		_ = r.Respond(data)
+	}
+}
+
+// request handles SQL from any door. writes says whether the door allows them.
+// It returns at once; the answer comes from another goroutine.
+func (m *Master) request(data []byte, writes bool, answer reply) {
+	req := new(subjects.Request)
+	if err := subjects.DecodeRequest(data, req); err != nil {
+		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
+		return
+	}
+	if writes && req.Session == "" && req.More == "" && len(req.Stmts) == 0 {
+		if cmd, _, err := exec.ParseCommand(req.SQL); err == nil && cmd.Verb == exec.NoCommand && exec.LooksLikeWrite(req.SQL) {
+			m.write(m.ctx, nil, req, req.DB, statements(req), respondWrite(answer, nil))
+			return
+		}
+	}
+	m.goes(func(ctx context.Context) {
+		limit := deadline(req, readPatience)
+		ctx, cancel := context.WithDeadline(ctx, limit.Add(time.Second))
+		defer cancel()
+		m.handle(ctx, req, writes, limit, answer)
+	})
+}
+
+// handle executes a request that may have to wait, in its own goroutine.
+func (m *Master) handle(ctx context.Context, req *subjects.Request, writes bool, limit time.Time, answer reply) {
+	h := &handler{m: m, ctx: ctx, req: req, writes: writes, limit: limit, db: req.DB}
+	if req.Session != "" {
+		s, err := m.sessions.get(req.Session)
+		if err != nil {
+			respondError(answer, err)
+			return
+		}
+		defer m.sessions.put(s)
+		h.session = s
+		if h.db == "" {
+			h.db = s.db
+		}
+	}
+	err := h.run()
+	resp := subjects.Response{Position: h.outcome.position, Applied: h.outcome.applied, Pending: h.outcome.pending}
+	if h.session != nil {
+		resp.Session = &subjects.SessionState{DB: h.session.db, Tx: h.session.tx != nil}
+	}
+	if err != nil {
+		resp.Error = exec.WireError(err)
+	}
+	answer(subjects.AppendResponse(nil, h.out.Bytes(), &resp), resp.Error)
+}
+
+// handler is one request being executed.
+type handler struct {
+	m       *Master
+	ctx     context.Context
+	req     *subjects.Request
+	session *session
+	writes  bool
+	limit   time.Time
+	db      string
+	out     subjects.Results
+	outcome outcome
+}
+
+// run executes the request: commands one by one, everything else as one
+// transaction, or inside the session's.
+func (h *handler) run() error {
+	if h.req.More != "" {
+		at, err := h.m.reader.more(h.ctx, h.req.More, h.limit, &h.out)
+		h.outcome.position = at
+		return err
+	}
+	if err := h.fresh(); err != nil {
+		return err
+	}
+	if len(h.req.Stmts) == 0 {
+		return h.text(h.req.SQL, h.req.Args)
+	}
+	if h.session == nil || h.session.tx == nil {
+		return h.atomic(h.req.Stmts)
+	}
+	for i, s := range h.req.Stmts {
+		if err := h.text(s.SQL, s.Args); err != nil {
+			we := *exec.WireError(err)
+			we.Statement = i + 1
+			return &we
+		}
+	}
+	return nil
+}
+
+// fresh checks min_position: the master has everything that was ever answered.
+func (h *handler) fresh() error {
+	if h.req.MinPosition > 0 && h.req.MinPosition > h.m.fleet.heads().Cursor {
+		return subjects.Errorf(subjects.CodeStale, "position %d is not in the log yet", h.req.MinPosition)
+	}
+	return nil
+}
+
+// text executes SQL text that may begin with commands.
+func (h *handler) text(sql string, args []subjects.Value) error {
+	for number := 0; ; number++ {
+		cmd, n, err := exec.ParseCommand(sql)
+		if err != nil {
+			return err
+		}
+		rest := sql[n:]
+		switch {
+		case cmd.Verb != exec.NoCommand:
+			err = h.command(cmd)
+		case h.session != nil && h.session.tx != nil:
+			var used int
+			used, err = h.inTransaction(sql, args)
+			rest, args = sql[used:], nil
+		default:
+			return h.atomic([]subjects.Stmt{{SQL: sql, Args: args}})
+		}
+		if err != nil {
+			return err
+		}
+		if exec.Blank(rest) {
+			return nil
+		}
+		sql = rest
+	}
+}
+
+// atomic executes statements as one transaction, or as a read if they only read.
+func (h *handler) atomic(stmts []subjects.Stmt) error {
+	d, err := h.m.store.Database(h.db)
+	if err != nil {
+		return err
+	}
+	var counters subjects.Counters
+	if h.session != nil {
+		counters = h.session.counters
+	}
+	at, err := h.m.reader.query(h.ctx, d, stmts, counters, h.limit, &h.out)
+	if err == nil {
+		h.outcome.position = at
+		return nil
+	}
+	// What cannot be prepared on a reader may need what the request itself makes.
+	we := exec.WireError(err)
+	if we.Code != subjects.CodeReadOnly && we.Code != subjects.CodeSyntax && we.Code != subjects.CodeDenied || !h.writes {
+		return err
+	}
+	h.out.Reset()
+	done := make(chan *call, 1)
+	h.m.write(h.ctx, h.session, h.req, h.db, stmts, func(c *call, o outcome) {
+		h.outcome = o
+		done <- c
+	})
+	c := <-done // a writer answers every call, when it stops too
+	h.out.Append(c.results.Bytes())
+	if c.failed != nil {
+		return c.failed
+	}
+	if h.session != nil && c.wrote {
+		h.session.counters = c.counters
+	}
+	return unmet(c, h.outcome)
+}
+
+// write hands statements to the writer of a database.
+func (m *Master) write(ctx context.Context, s *session, req *subjects.Request, db string, stmts []subjects.Stmt, answer func(*call, outcome)) {
+	c := &call{ctx: ctx, req: req, stmts: stmts, session: s, rule: req.Ack, deadline: deadline(req, writePatience), answer: answer, size: requestSize(stmts)}
+	if s != nil {
+		c.counters = s.counters
+	}
+	if c.rule.Kind == subjects.AckDefault {
+		c.rule = m.opts.Ack
+	}
+	w, failed := m.writer(db)
+	if failed == nil {
+		failed = m.fleet.enough(c.rule)
+	}
+	if failed == nil {
+		failed = w.submit(c)
+	}
+	if failed != nil {
+		c.fail(failed)
+	}
+}
+
+func requestSize(stmts []subjects.Stmt) int {
+	n := 0
+	for _, s := range stmts {
+		n += len(s.SQL) + 64
+		for _, a := range s.Args {
+			n += len(a.Bytes()) + 16
+		}
+	}
+	return n
+}
+
+// unmet is the error of a write that is committed, but not acknowledged by as
+// many as was asked.
+func unmet(c *call, o outcome) error {
+	if o.met || !c.wrote {
+		return nil
+	}
+	return subjects.Errorf(subjects.CodeNotAcknowledged, "committed at position %d, but ack %s was not met in time: applied by %d of %d slaves", o.position, c.rule, len(o.applied), len(o.applied)+len(o.pending))
+}
+
+// respondWrite answers a write without a session.
+func respondWrite(answer reply, state *subjects.SessionState) func(*call, outcome) {
+	return func(c *call, o outcome) {
+		resp := subjects.Response{Position: o.position, Applied: o.applied, Pending: o.pending, Session: state, Error: c.failed}
+		if c.failed == nil {
+			if err := unmet(c, o); err != nil {
+				resp.Error = exec.WireError(err)
+			}
+		}
+		answer(subjects.AppendResponse(nil, c.results.Bytes(), &resp), resp.Error)
+	}
+}
+
+func respondError(answer reply, err *subjects.Error) {
+	answer(subjects.AppendResponse(nil, nil, &subjects.Response{Error: err}), err)
+}
+
+// inTransaction executes the first statement of sql in the session's transaction
+// and returns how much of sql it was.
+func (h *handler) inTransaction(sql string, args []subjects.Value) (int, error) {
+	t := h.session.tx
+	if !t.holding {
+		n, err := t.read(h.ctx, sql, args, h.limit, &h.out)
+		if !errors.Is(err, exec.ErrWrites) || !h.writes {
+			return n, err
+		}
+		if err := t.acquire(h.ctx, h.limit); err != nil {
+			h.endTransaction()
+			return 0, err
+		}
+	}
+	s := &step{ctx: h.ctx, sql: sql, args: args, limit: h.limit, out: &h.out}
+	err := t.do(s)
+	if t.lost() {
+		h.endTransaction()
+	}
+	return s.used, err
+}
+
+func (h *handler) endTransaction() {
+	t := h.session.tx
+	h.session.tx = nil
+	t.dropSnapshot()
+	h.session.counters = t.counters
+}
+
+// command executes one of snapdb's own statements.
+func (h *handler) command(cmd exec.Command) error {
+	switch cmd.Verb {
+	case exec.Begin, exec.BeginImmediate, exec.Commit, exec.Rollback:
+		return h.transactional(cmd.Verb)
+	case exec.CreateDatabase, exec.DropDatabase:
+		return h.changeCatalog(cmd)
+	case exec.Use:
+		d, err := h.m.store.Database(cmd.Name)
+		if err != nil {
+			return err
+		}
+		if h.session != nil {
+			if h.session.tx != nil {
+				return subjects.Errorf(subjects.CodeTransaction, "USE is not allowed inside a transaction: COMMIT or ROLLBACK first")
+			}
+			h.session.db = d.Name()
+		}
+		h.db = d.Name()
+		return nil
+	case exec.ShowDatabases, exec.ShowSlaves, exec.ShowMasterStatus:
+		h.m.show(cmd.Verb, &h.out)
+		return nil
+	}
+	d, err := h.m.store.Database(h.db)
+	if err != nil {
+		return err
+	}
+	h.outcome.position, err = h.m.reader.show(h.ctx, d, cmd, h.limit, &h.out)
+	return err
+}
+
+// transactional executes BEGIN, COMMIT and ROLLBACK.
+func (h *handler) transactional(verb exec.Verb) error {
+	s := h.session
+	if s == nil {
+		return subjects.Errorf(subjects.CodeTransaction, `transactions over several requests need a "session"; a request without one is a transaction by itself`)
+	}
+	begin := verb == exec.Begin || verb == exec.BeginImmediate
+	switch {
+	case begin && s.tx != nil:
+		return subjects.Errorf(subjects.CodeTransaction, "cannot start a transaction within a transaction")
+	case !begin && s.tx == nil:
+		return subjects.Errorf(subjects.CodeTransaction, "cannot %s: no transaction is active", map[exec.Verb]string{exec.Commit: "commit", exec.Rollback: "roll back"}[verb])
+	}
+	switch verb {
+	case exec.Begin, exec.BeginImmediate:
+		w, err := h.m.writer(h.db)
+		if err != nil {
+			return err
+		}
+		s.tx = newTransaction(w, s.counters)
+		if verb == exec.BeginImmediate {
+			if err := s.tx.acquire(h.ctx, h.limit); err != nil {
+				h.endTransaction()
+				return err
+			}
+		}
+		return nil
+	case exec.Rollback:
+		t := s.tx
+		lost, why := t.lost(), t.why
+		t.rollback()
+		h.endTransaction()
+		if lost {
+			return subjects.Errorf(subjects.CodeTransaction, "the transaction was rolled back before: %s", why)
+		}
+		return nil
+	}
+	return h.commit()
+}
+
+// commit ends the session's transaction.
+func (h *handler) commit() error {
+	t := h.session.tx
+	defer h.endTransaction()
+	if !t.holding {
+		return nil // it only read
+	}
+	done := make(chan *call, 1)
+	c := &call{ctx: h.ctx, req: h.req, rule: h.req.Ack, deadline: deadline(h.req, writePatience), answer: func(c *call, o outcome) {
+		h.outcome = o
+		done <- c
+	}}
+	if c.rule.Kind == subjects.AckDefault {
+		c.rule = h.m.opts.Ack
+	}
+	if err := h.m.fleet.enough(c.rule); err != nil {
+		t.rollback()
+		return err
+	}
+	if err := t.do(&step{ctx: h.ctx, commit: c}); err != nil {
+		return err
+	}
+	<-done
+	t.counters = c.counters
+	if c.failed != nil {
+		return c.failed
+	}
+	return unmet(c, h.outcome)
+}
+
+// changeCatalog makes or drops a database on every node.
+func (h *handler) changeCatalog(cmd exec.Command) error {
+	if !h.writes {
+		return exec.ErrWrites
+	}
+	if h.session != nil && h.session.tx != nil {
+		return subjects.Errorf(subjects.CodeTransaction, "CREATE and DROP DATABASE are not allowed inside a transaction")
+	}
+	rule := h.req.Ack
+	if rule.Kind == subjects.AckDefault {
+		rule = h.m.opts.Ack
+	}
+	if err := h.m.fleet.enough(rule); err != nil {
+		return err
+	}
+	position, err := h.m.changeCatalog(h.ctx, cmd)
+	if err != nil || position == 0 {
+		return err
+	}
+	if cmd.Verb == exec.DropDatabase && h.session != nil && strings.EqualFold(h.session.db, cmd.Name) {
+		h.session.db = ""
+	}
+	c := &call{req: h.req, rule: rule, wrote: true}
+	done := make(chan outcome, 1)
+	h.m.fleet.await(subjects.Catalog, position, &waiter{rule: rule, deadline: deadline(h.req, writePatience), done: func(o outcome) { done <- o }})
+	h.outcome = <-done
+	return unmet(c, h.outcome)
+}
+
+// changeCatalog logs and applies a CREATE or DROP DATABASE. A position of 0 means
+// that nothing was to be done.
+func (m *Master) changeCatalog(ctx context.Context, cmd exec.Command) (uint64, error) {
+	m.catalog.Lock()
+	defer m.catalog.Unlock()
+	noEffect, err := m.store.Check(cmd)
+	if err != nil || noEffect {
+		return 0, err
+	}
+	if err := m.checkDisk(); err != nil {
+		return 0, err
+	}
+	if cmd.Verb == exec.DropDatabase {
+		w, err := m.writer(cmd.Name)
+		if err != nil {
+			return 0, err
+		}
+		w.retire()
+		defer func() {
+			if d, err := m.store.Database(cmd.Name); err == nil {
+				m.startWriter(d) // it was not dropped after all
+			}
+		}()
+	}
+	cat := m.store.Catalog()
+	body := cat.Body(cmd, time.Now().UnixMilli())
+	at := cat.Applied()
+	head := subjects.Header{DB: subjects.Catalog, Prev: at.Number, Chain: subjects.NextChain(at.Chain, 0, body)}
+	position, err := m.journal.append(ctx, head, body)
+	if err != nil {
+		return 0, subjects.Errorf(subjects.CodeUnavailable, "not written: %v", err)
+	}
+	if err := m.store.ApplyCatalog(&subjects.Message{Position: position, Header: head, Data: body}); err != nil {
+		return 0, fmt.Errorf("the log has the change at %d, this copy could not follow: %w", position, err)
+	}
+	if cmd.Verb == exec.CreateDatabase {
+		d, err := m.store.Database(cmd.Name)
+		if err != nil {
+			return 0, err
+		}
+		m.startWriter(d)
+	}
+	m.fleet.changed(cmd, position)
+	return position, nil
+}
+
+// dropWait is how long running writes of a database may go on when it is dropped.
+const dropWait = 5 * time.Second
+
+// retire ends a writer for a drop: whoever waits is refused, what runs may finish
+// within dropWait and is interrupted then.
+func (w *writer) retire() {
+	w.stop(errors.New("it is being dropped"))
+	w.end()
+	timer := time.AfterFunc(dropWait, w.db.Interrupt)
+	<-w.done
+	timer.Stop()
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	delete(w.m.writers, strings.ToLower(w.db.Name()))
+}
+
+// answerInfo says how the cluster is.
+func (m *Master) answerInfo(ctx context.Context, r micro.Request) {
+	data, err := json.Marshal(m.Info(ctx))
+	if err != nil {
+		_ = r.Error(string(subjects.CodeInternal), err.Error(), nil)
+		return
+	}
+	_ = r.Respond(data)
+}
+
+// answerBlob serves a chunk of a blob.
+func (m *Master) answerBlob(r micro.Request) {
+	var req subjects.BlobRequest
+	if err := json.Unmarshal(r.Data(), &req); err != nil {
+		_ = r.Error(string(subjects.CodeBadRequest), "not a blob request: "+err.Error(), nil)
+		return
+	}
+	n := subjects.BlobChunk
+	if req.Length > 0 {
+		n = min(n, req.Length)
+	}
+	buf := make([]byte, n)
+	n, err := m.blobs.ReadAt(req.Digest, buf, req.Offset)
+	if err != nil {
+		_ = r.Error(string(subjects.CodeBadRequest), err.Error(), nil)
+		return
+	}
+	_ = r.Respond(buf[:n])
+}

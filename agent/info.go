@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Info says how the cluster is, as the master sees it.
+func (m *Master) Info(ctx context.Context) subjects.ClusterInfoResponse {
+	heads := m.fleet.heads()
+	info := subjects.ClusterInfoResponse{
+		V: subjects.Version, Cluster: m.store.Identity().Cluster, Term: heads.Term, Version: m.opts.Version,
+		Engine: m.store.Engine(), Ack: m.opts.Ack.String(), Started: m.started, Cursor: heads.Cursor,
+		Heads: heads.Heads, Nodes: m.fleet.nodes(),
+	}
+	m.mu.RLock()
+	for _, w := range m.writers {
+		if why := w.reason(); why != nil {
+			if info.Stopped == nil {
+				info.Stopped = map[string]string{}
+			}
+			info.Stopped[w.db.Name()] = why.Error()
+		}
+	}
+	m.mu.RUnlock()
+	if log, err := m.broker.LogInfo(ctx); err == nil {
+		info.LogBytes, info.LogMax = log.Bytes, log.MaxBytes
+	}
+	return info
+}
+
+// show answers SHOW DATABASES, SHOW SLAVES and SHOW MASTER STATUS.
+func (m *Master) show(verb exec.Verb, out *subjects.Results) {
+	switch verb {
+	case exec.ShowDatabases:
+		out.Begin([]string{"database"})
+		for _, d := range m.store.Databases() {
+			row(out, d.Name())
+		}
+		out.End([]string{"text"}, 0, 0)
+	case exec.ShowSlaves:
+		out.Begin([]string{"slave", "state", "reason", "last_seen", "lag_ms", "in_sync", "version"})
+		for _, n := range m.fleet.nodes() {
+			version, seen := "", ""
+			if n.Status != nil {
+				version = n.Status.Version
+			}
+			if !n.LastSeen.IsZero() {
+				seen = n.LastSeen.UTC().Format("2006-01-02T15:04:05Z")
+			}
+			row(out, n.ID, string(n.State), n.Reason, seen, n.LagMS, strings.Join(n.InSync, " "), version)
+		}
+		out.End([]string{"text", "text", "text", "text", "integer", "text", "text"}, 0, 0)
+	case exec.ShowMasterStatus:
+		heads := m.fleet.heads()
+		out.Begin([]string{"database", "position", "chain", "incarnation", "term", "cluster"})
+		for _, d := range m.store.Databases() {
+			h := heads.Heads[d.Name()]
+			row(out, d.Name(), int64(h.Position), h.Chain, int64(h.Incarnation), int64(heads.Term), m.store.Identity().Cluster)
+		}
+		out.End([]string{"text", "integer", "text", "integer", "integer", "text"}, 0, 0)
+	}
+}
+
+// row appends a row of strings and integers.
+func row(out *subjects.Results, values ...any) {
+	out.Row()
+	for _, v := range values {
+		switch v := v.(type) {
+		case int64:
+			out.Value(subjects.IntegerValue(v))
+		case string:
+			out.Value(subjects.TextValue(v))
+		}
+	}
+}
+
+// openBlob opens the blob of a large body on the master itself.
+func (m *Master) openBlob(_ context.Context, ref subjects.BlobRef) (io.ReadCloser, error) {
+	return m.blobs.Open(ref.Digest)
+}
