@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// RefusedError says that the master did not let the node in, and will not.
+type RefusedError struct {
+	ID string // of this node
+	subjects.Refusal
+}
+
+// Error tells who was refused and why.
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("the master does not let node %s in: %s (%s)", e.ID, e.Reason, e.Code)
+}
+
+// forGood says whether trying again is of no use to an operator who waits in
+// front of the terminal.
+func (e *RefusedError) forGood() bool {
+	switch e.Code {
+	case subjects.RefusedIDInUse, subjects.RefusedCluster, subjects.RefusedVersion, subjects.RefusedInvalid:
+		return true
+	}
+	return false
+}
+
+// Reasons for joining again.
+var (
+	errReconnected = errors.New("connection lost")
+	errSilence     = errors.New("behind the master and nothing arrives")
+	errGap         = errors.New("a message of the log is missing")
+	errTerm        = errors.New("another master has taken over")
+	errRecovered   = errors.New("a stopped database goes on")
+)
+
+// joinPatience is how long one join may take.
+const joinPatience = 10 * time.Second
+
+// session is one stay with a master, from a join to whatever ends it.
+type session struct {
+	number   uint64
+	term     uint64
+	consumer string
+	began    time.Time
+	ctx      context.Context
+	leave    context.CancelCauseFunc
+	read     atomic.Uint64 // position up to which the log was read
+	arrived  atomic.Int64  // when something last arrived, after began
+	caught   bool          // it has had all heads of the join; guarded by Slave.mu
+}
+
+// join asks to be let in until it is. It returns nil without error when the
+// slave is stopped, and an error when there is no use in asking again.
+func (s *Slave) join(pause *backOff) (*session, error) {
+	for first := s.neverJoined(); ; {
+		resp, err := s.ask()
+		if s.life.Err() != nil {
+			return nil, nil
+		}
+		var refused *RefusedError
+		switch {
+		case err == nil:
+			return s.enter(resp), nil
+		case errors.As(err, &refused) && first && refused.forGood():
+			return nil, err
+		case errors.As(err, &refused):
+			s.setRefused(err.Error())
+		default:
+			s.log.Debug("not joined yet", "error", err)
+		}
+		pause.wait(s.life, &s.online)
+		if s.life.Err() != nil {
+			return nil, nil
+		}
+	}
+}
+
+func (s *Slave) neverJoined() bool { return s.service == nil }
+
+// ask is one attempt to join.
+func (s *Slave) ask() (*subjects.JoinResponse, error) {
+	req, err := json.Marshal(subjects.JoinRequest{
+		V: subjects.Version, ID: s.id, Boot: s.boot, Cluster: s.store.Identity().Cluster,
+		Engine: s.store.Engine(), Version: s.o.Version, Databases: s.store.Heads(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode join: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(s.life, joinPatience)
+	defer cancel()
+	msg, err := s.nc.RequestWithContext(ctx, subjects.Join, req)
+	if err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
+	var resp subjects.JoinResponse
+	if err := json.Unmarshal(msg.Data, &resp); err != nil {
+		return nil, fmt.Errorf("read answer to join: %w", err)
+	}
+	if resp.Refused != nil {
+		return nil, &RefusedError{s.id, *resp.Refused}
+	}
+	err = s.store.SetCluster(resp.Cluster)
+	if errors.Is(err, exec.ErrCluster) {
+		return nil, &RefusedError{s.id, subjects.Refusal{Code: subjects.RefusedCluster, Reason: err.Error()}}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("remember cluster: %w", err)
+	}
+	return &resp, nil
+}
+
+func (s *Slave) setRefused(reason string) {
+	s.mu.Lock()
+	news := s.refused != reason
+	s.refused = reason
+	s.mu.Unlock()
+	if news {
+		s.log.Warn("not let in, trying again", "reason", reason)
+		s.tell()
+	}
+}
+
+// enter begins a session.
+func (s *Slave) enter(resp *subjects.JoinResponse) *session {
+	ses := &session{number: resp.Session, term: resp.Term, consumer: resp.Consumer, began: time.Now()}
+	ses.ctx, ses.leave = context.WithCancelCause(s.life)
+	if resp.Start > 0 {
+		ses.read.Store(resp.Start - 1)
+	}
+	for _, d := range s.store.Databases() {
+		if reason, ok := resp.Reseed[d.Name()]; ok {
+			s.lane(d).fail(subjects.StateDiverged, "its content is not part of the master's log: "+reason)
+		}
+	}
+	if reason, ok := resp.Reseed[subjects.Catalog]; ok {
+		s.lane(s.store.Catalog().Database).fail(subjects.StateDiverged, "the list of databases is not part of the master's log: "+reason)
+	}
+	s.mu.Lock()
+	s.session, s.refused = ses, ""
+	s.mu.Unlock()
+	s.noteHeads(&resp.Heads)
+	s.log.Info("joined", "session", ses.number, "term", ses.term, "cluster", resp.Cluster, "from", resp.Start)
+
+	// What an apply finished between the question and the answer was not told.
+	applied := map[string]uint64{}
+	for db, h := range s.store.Heads() {
+		applied[db] = h.Position
+	}
+	s.ack(subjects.AppendAck(nil, &subjects.AckMessage{Term: ses.term, Session: ses.number, Applied: applied}))
+	s.tell()
+	return ses
+}
+
+// leave ends the session, if there is one; the slave then joins again.
+func (s *Slave) leave(reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session != nil {
+		s.session.leave(reason)
+	}
+}
+
+// read follows the log until the session ends, and says why it did.
+func (s *Slave) read(ses *session) error {
+	err := broker.ReadLog(ses.ctx, s.nc, ses.consumer, func(batch []broker.Entry) error {
+		return s.take(ses, batch)
+	})
+	if cause := context.Cause(ses.ctx); cause != nil {
+		err = cause
+	}
+	ses.leave(err)
+	s.mu.Lock()
+	s.session = nil
+	lanes := make([]*lane, 0, len(s.copies))
+	for _, l := range s.copies {
+		lanes = append(lanes, l)
+	}
+	s.mu.Unlock()
+	for _, l := range lanes {
+		l.empty() // the next session brings it again
+	}
+	s.tell()
+	return err
+}

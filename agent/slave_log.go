@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+)
+
+// logWire carries log lines to the broker. It never blocks and never fails: what
+// does not fit, or finds no connection, is dropped, since every line is in the
+// node's own log too.
+type logWire struct{ lines chan []byte }
+
+func newLogWire() *logWire { return &logWire{make(chan []byte, 256)} }
+
+// handler writes records as JSON lines to the wire.
+func (w *logWire) handler() slog.Handler {
+	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo})
+}
+
+// Write takes one line.
+func (w *logWire) Write(line []byte) (int, error) {
+	select {
+	case w.lines <- bytes.Clone(bytes.TrimSuffix(line, []byte("\n"))):
+	default:
+	}
+	return len(line), nil
+}
+
+// run publishes lines until ctx ends, and then what is left.
+func (w *logWire) run(ctx context.Context, nc *nats.Conn, subject string) {
+	publish := func(line []byte) {
+		if nc.IsConnected() {
+			nc.Publish(subject, line) // a line that is lost here is in the node's own log
+		}
+	}
+	for {
+		select {
+		case line := <-w.lines:
+			publish(line)
+			continue
+		case <-ctx.Done():
+		}
+		for {
+			select {
+			case line := <-w.lines:
+				publish(line)
+			default:
+				return
+			}
+		}
+	}
+}
+
+// teeHandler gives every record to two handlers.
+type teeHandler struct{ own, wire slog.Handler }
+
+// Enabled is true if one of the two wants the level.
+func (t teeHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return t.own.Enabled(ctx, l) || t.wire.Enabled(ctx, l)
+}
+
+// Handle gives the record to whoever wants it.
+func (t teeHandler) Handle(ctx context.Context, r slog.Record) error {
+	var errs []error
+	for _, h := range []slog.Handler{t.own, t.wire} {
+		if h.Enabled(ctx, r.Level) {
+			errs = append(errs, h.Handle(ctx, r.Clone()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// WithAttrs adds attributes to both.
+func (t teeHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return teeHandler{t.own.WithAttrs(attrs), t.wire.WithAttrs(attrs)}
+}
+
+// WithGroup opens a group in both.
+func (t teeHandler) WithGroup(name string) slog.Handler {
+	return teeHandler{t.own.WithGroup(name), t.wire.WithGroup(name)}
+}
