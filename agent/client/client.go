@@ -1,0 +1,229 @@
+// Package client is how a program talks to a cluster: SQL at the doors of the
+// master and of single nodes, the state of the cluster, and commands to nodes,
+// all by request and reply over one NATS connection.
+//
+// A [Client] may be shared by any number of goroutines, and should be: requests
+// that leave together travel in one write, and their answers arrive in one read.
+// For the same reason all of them share one inbox.
+//
+// It keeps no state of the cluster, retries nothing and hides no failure: a write
+// whose answer is lost is reported as such ([ErrLost]), because only the caller
+// knows whether doing it again is harmless.
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// DefaultURL is where a master listens unless told otherwise.
+const DefaultURL = "nats://127.0.0.1:4222"
+
+// Defaults of [Options].
+const (
+	DefaultName           = "snapdb-client"
+	DefaultConnectTimeout = 5 * time.Second
+)
+
+// reconnectWait is the pause between two tries to reach a lost master again.
+const reconnectWait = 200 * time.Millisecond
+
+// maxPooled is the largest encoding buffer kept for the next request, in bytes.
+const maxPooled = 1 << 20
+
+// Options of [Connect]. The zero value is good.
+type Options struct {
+	// Name is shown by the broker beside the connection; "": DefaultName.
+	Name string
+	// ConnectTimeout bounds the first connection; 0: DefaultConnectTimeout.
+	ConnectTimeout time.Duration
+}
+
+// Client is one connection to a cluster. It is safe for concurrent use.
+type Client struct {
+	nc    *nats.Conn
+	inbox *inbox
+	bufs  sync.Pool // of *[]byte: encoded requests
+}
+
+// Connect reaches the broker at url ("": DefaultURL). The error wraps
+// [ErrUnreachable] when nobody answers there, [ErrDenied] when the broker does
+// not let us in.
+func Connect(ctx context.Context, url string, o Options) (*Client, error) {
+	if url == "" {
+		url = DefaultURL
+	}
+	if o.Name == "" {
+		o.Name = DefaultName
+	}
+	if o.ConnectTimeout == 0 {
+		o.ConnectTimeout = DefaultConnectTimeout
+	}
+	if end, ok := ctx.Deadline(); ok {
+		o.ConnectTimeout = min(o.ConnectTimeout, time.Until(end))
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", url, err)
+	}
+	box := newInbox(nats.NewInbox())
+	nc, err := nats.Connect(url,
+		nats.Name(o.Name),
+		nats.Timeout(max(o.ConnectTimeout, time.Millisecond)),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		// A request must fail at once while the connection is down, not wait
+		// in a buffer and be executed when its caller has long gone.
+		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { box.failAll(ErrLost) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				box.failAll(fmt.Errorf("%w: %w", ErrDenied, err))
+			}
+		}),
+	)
+	if err != nil {
+		return nil, connectError(url, err)
+	}
+	c := &Client{nc: nc, inbox: box}
+	if err := box.listen(nc); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("listen for answers: %w", err)
+	}
+	return c, nil
+}
+
+// Close ends the connection. Requests still waiting fail with [ErrClosed].
+func (c *Client) Close() {
+	c.nc.Close()
+	c.inbox.failAll(ErrClosed)
+}
+
+// URL is the address of the broker that the client is connected to, or was last.
+func (c *Client) URL() string { return c.nc.ConnectedUrlRedacted() }
+
+// Exec sends SQL of any kind to the master.
+func (c *Client) Exec(ctx context.Context, r *subjects.Request) (*subjects.Response, error) {
+	return c.Do(ctx, subjects.Exec, r)
+}
+
+// Query sends SQL that only reads to the master.
+func (c *Client) Query(ctx context.Context, r *subjects.Request) (*subjects.Response, error) {
+	return c.Do(ctx, subjects.Query, r)
+}
+
+// QueryNode sends SQL that only reads to node id's own copy.
+func (c *Client) QueryNode(ctx context.Context, id string, r *subjects.Request) (*subjects.Response, error) {
+	return c.Do(ctx, subjects.NodeQuery(id), r)
+}
+
+// Do sends a request to one of the doors for SQL and decodes the answer. An
+// error of the server is a *[subjects.Error]; the response is then returned too,
+// because it may say where a write is that was not acknowledged in time.
+func (c *Client) Do(ctx context.Context, door string, r *subjects.Request) (*subjects.Response, error) {
+	buf, _ := c.bufs.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	body := subjects.AppendRequest((*buf)[:0], r)
+	answer, err := c.DoRaw(ctx, door, body)
+	if cap(body) <= maxPooled {
+		*buf = body
+		c.bufs.Put(buf)
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp := new(subjects.Response)
+	if err := subjects.DecodeResponse(answer, resp); err != nil {
+		return nil, fmt.Errorf("read answer of %s: %w", door, err)
+	}
+	if resp.Error != nil {
+		return resp, resp.Error
+	}
+	return resp, nil
+}
+
+// DoRaw sends a body and returns the answer's, both as they travel. The body may
+// be used again when DoRaw returns; the answer belongs to the caller.
+func (c *Client) DoRaw(ctx context.Context, subject string, body []byte) ([]byte, error) {
+	if len(body) > subjects.MaxRequest {
+		return nil, &TooBigError{Size: len(body)}
+	}
+	reply, w, err := c.inbox.open()
+	if err != nil {
+		return nil, err
+	}
+	defer c.inbox.release(w)
+	if err := c.nc.PublishRequest(subject, reply, body); err != nil {
+		return nil, publishError(c.nc, err)
+	}
+	select {
+	case a := <-w.answer:
+		if a.err != nil {
+			return nil, fmt.Errorf("wait for answer of %s: %w", subject, a.err)
+		}
+		if a.nobody {
+			return nil, &UnreachableError{Door: subject}
+		}
+		return a.data, nil
+	case <-ctx.Done():
+		return nil, waitError(ctx, subject)
+	}
+}
+
+// Info asks the master for the state of the whole cluster.
+func (c *Client) Info(ctx context.Context) (*subjects.ClusterInfoResponse, error) {
+	info := new(subjects.ClusterInfoResponse)
+	if err := c.doJSON(ctx, subjects.ClusterInfo, struct{}{}, info); err != nil {
+		return nil, fmt.Errorf("ask for the state of the cluster: %w", err)
+	}
+	return info, nil
+}
+
+// Ctl sends command op ("ping", "info", …) to node id and returns its outcome;
+// OK false in it is not an error here.
+func (c *Client) Ctl(ctx context.Context, id, op string) (*subjects.CtlResponse, error) {
+	if err := subjects.CheckNodeID(id); err != nil {
+		return nil, err
+	}
+	out := new(subjects.CtlResponse)
+	if err := c.doJSON(ctx, subjects.NodeCtl(id), subjects.CtlRequest{Op: op}, out); err != nil {
+		return nil, fmt.Errorf("%s node %s: %w", op, id, err)
+	}
+	return out, nil
+}
+
+// doJSON is request and reply in the plain JSON of the control plane.
+func (c *Client) doJSON(ctx context.Context, subject string, request, answer any) error {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	data, err := c.DoRaw(ctx, subject, body)
+	if err != nil {
+		return err
+	}
+	var failed struct {
+		Error *struct {
+			Code    subjects.Code `json:"code"`
+			Message string        `json:"message"`
+		} `json:"error"`
+	}
+	// CtlResponse has a plain text under the same name: that is an outcome, and
+	// makes this first decoding fail.
+	if err := json.Unmarshal(data, &failed); err == nil && failed.Error != nil {
+		return subjects.Errorf(failed.Error.Code, "%s", failed.Error.Message)
+	}
+	if err := json.Unmarshal(data, answer); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	return nil
+}
