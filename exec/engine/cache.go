@@ -6,7 +6,8 @@ import lib "modernc.org/sqlite/lib"
 // last. A statement in use stays in it but is not given out a second time.
 type cache struct {
 	byKey   map[cacheKey]*Stmt
-	ring    Stmt // ring.next is the most recently used, ring.prev the least
+	ring    Stmt // next is the most recently used, prev the least
+	loose   Stmt // ring of the statements that are open but not cached
 	bytes   int
 	entries int // limit of len(byKey)
 	memory  int // limit of bytes
@@ -17,7 +18,7 @@ type cacheKey struct {
 	sql   string // the whole text it was prepared from
 }
 
-// link is a statement's place in the cache.
+// link is a statement's place in one of the two rings.
 type link struct {
 	prev, next *Stmt
 	key        cacheKey
@@ -34,6 +35,7 @@ const (
 func (k *cache) init(o Options) {
 	k.byKey = make(map[cacheKey]*Stmt)
 	k.ring.prev, k.ring.next = &k.ring, &k.ring
+	k.loose.prev, k.loose.next = &k.loose, &k.loose
 	k.entries, k.memory = o.Statements, o.StatementBytes
 	if k.entries <= 0 {
 		k.entries = defaultStatements
@@ -57,7 +59,7 @@ func (k *cache) take(c *Conn, key cacheKey) *Stmt {
 	s.busy = true
 	if k.ring.next != s {
 		s.unlink()
-		k.pushFront(s)
+		s.pushFront(&k.ring)
 	}
 	return s
 }
@@ -74,7 +76,8 @@ func (k *cache) add(s *Stmt, key cacheKey) {
 	s.key, s.size, s.cached, s.busy = key, size, true, true
 	k.byKey[key] = s
 	k.bytes += size
-	k.pushFront(s)
+	s.unlink()
+	s.pushFront(&k.ring)
 	for old := k.ring.prev; old != &k.ring && (len(k.byKey) > k.entries || k.bytes > k.memory); {
 		prev := old.prev
 		if !old.busy {
@@ -87,27 +90,25 @@ func (k *cache) add(s *Stmt, key cacheKey) {
 func (k *cache) remove(s *Stmt) {
 	delete(k.byKey, s.key)
 	k.bytes -= s.size
-	s.unlink()
-	s.cached = false
 	s.finalize()
 }
 
-func (k *cache) pushFront(s *Stmt) {
-	s.prev, s.next = &k.ring, k.ring.next
+// closeAll finalizes every statement, in use or not.
+func (k *cache) closeAll() {
+	for _, ring := range []*Stmt{&k.ring, &k.loose} {
+		for ring.next != ring {
+			ring.next.finalize()
+		}
+	}
+}
+
+func (s *Stmt) pushFront(ring *Stmt) {
+	s.prev, s.next = ring, ring.next
 	s.prev.next, s.next.prev = s, s
 }
 
 func (s *Stmt) unlink() {
 	s.prev.next, s.next.prev = s.next, s.prev
-}
-
-// freeMemory frees what cached statements still hold beside their handle.
-func (k *cache) freeMemory() {
-	for _, s := range k.byKey {
-		s.h = 0
-		s.freeArgs()
-	}
-	clear(k.byKey)
 }
 
 // cacheable says whether running the statement once more without preparing it

@@ -161,11 +161,8 @@ func (c *Conn) Close() error {
 	}
 	var err error
 	if c.db != 0 {
-		for {
-			h := lib.Xsqlite3_next_stmt(c.tls, c.db, 0)
-			if h == 0 {
-				break
-			}
+		c.stmts.closeAll()
+		for _, h := range c.own {
 			lib.Xsqlite3_finalize(c.tls, h)
 		}
 		if rc := lib.Xsqlite3_close_v2(c.tls, c.db); rc != lib.SQLITE_OK {
@@ -177,7 +174,6 @@ func (c *Conn) Close() error {
 	}
 	c.short.free(c.tls)
 	c.long.free(c.tls)
-	c.stmts.freeMemory()
 	c.life.Lock()
 	c.st.auth.clear(c.tls)
 	free(c.tls, address(c.st))

@@ -116,3 +116,5 @@ func TestDigest(t *testing.T) {
 		t.Errorf("digests %q, %q", a, b)
 	}
 }
+
+func textValue(s string) subjects.Value { return subjects.TextValue(s) }

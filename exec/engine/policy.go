@@ -271,21 +271,15 @@ func (a *authState) judge(action int32, arg1, arg2, db string) (rule, string) {
 		lib.SQLITE_DROP_TEMP_TABLE, lib.SQLITE_DROP_TEMP_INDEX, lib.SQLITE_DROP_TEMP_TRIGGER, lib.SQLITE_DROP_TEMP_VIEW:
 		return ruleTemp, ""
 	case lib.SQLITE_CREATE_VTABLE:
-		if strings.EqualFold(db, "temp") {
-			return ruleTemp, ""
-		}
 		if !allowedModule(arg2) {
 			return ruleModule, arg2
 		}
-		return reserved(arg1)
+		return object(arg1, "", db)
 	case lib.SQLITE_CREATE_TABLE, lib.SQLITE_CREATE_INDEX, lib.SQLITE_CREATE_TRIGGER, lib.SQLITE_CREATE_VIEW,
 		lib.SQLITE_DROP_TABLE, lib.SQLITE_DROP_INDEX, lib.SQLITE_DROP_TRIGGER, lib.SQLITE_DROP_VIEW, lib.SQLITE_DROP_VTABLE,
 		lib.SQLITE_ALTER_TABLE:
-		// The object, and the table it belongs to; or database and table.
-		if r, name := reserved(arg1); r != ruleNone {
-			return r, name
-		}
-		return reserved(arg2)
+		// The object, and the table it belongs to; for ALTER TABLE database and table.
+		return object(arg1, arg2, db)
 	}
 	return ruleNone, ""
 }
@@ -409,9 +403,15 @@ func allowedModule(name string) bool {
 	return false
 }
 
-func reserved(name string) (rule, string) {
-	if isReserved(name) {
+// object judges the making, changing or dropping of something.
+func object(name, table, db string) (rule, string) {
+	switch {
+	case strings.EqualFold(db, "temp"):
+		return ruleTemp, ""
+	case isReserved(name):
 		return ruleReserved, name
+	case isReserved(table):
+		return ruleReserved, table
 	}
 	return ruleNone, ""
 }

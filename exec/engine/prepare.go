@@ -81,6 +81,7 @@ func (c *Conn) compile(sql string, p uintptr, start int, persistent bool, g Guar
 		return nil, 0, fmt.Errorf("prepare: no statement in %q", sql[start:tail])
 	}
 	st = &Stmt{c: c, h: h, guard: g, sql: statementText(sql[start:tail])}
+	st.pushFront(&c.stmts.loose)
 	st.classify(a, strings.EqualFold(word, "ANALYZE"))
 	if d := st.forbidden(a); d != nil {
 		st.finalize()

@@ -257,7 +257,7 @@ func (s *Stmt) Reset() {
 
 // Close gives the statement back. It must not be used afterwards.
 func (s *Stmt) Close() {
-	if s.h == 0 || s.c.st == nil {
+	if s.h == 0 {
 		return
 	}
 	if s.cached {
@@ -269,6 +269,7 @@ func (s *Stmt) Close() {
 }
 
 func (s *Stmt) finalize() {
+	s.unlink()
 	lib.Xsqlite3_finalize(s.c.tls, s.h)
 	s.h = 0
 	s.freeArgs()
