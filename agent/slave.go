@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -72,16 +71,18 @@ type Slave struct {
 	abort   context.CancelFunc
 	lanes   sync.WaitGroup // goroutines of lanes
 	doors   sync.WaitGroup // requests in service
+	queries atomic.Int64   // of them, queries
 	service micro.Service  // used by the main goroutine only
-	online  bell           // rung when the connection is there again
-	quiet   bell           // rung when a lane becomes idle
-	advance bell           // rung when something was applied or heads came
-	changed chan struct{}  // holds one token when the status should be published
-	done    chan struct{}  // closed when everything has ended
-	err     error          // why; read after done
+	reader  *reader
+	online  bell          // rung when the connection is there again
+	quiet   bell          // rung when a lane becomes idle
+	advance bell          // rung when something was applied or heads came
+	changed chan struct{} // holds one token when the status should be published
+	done    chan struct{} // closed when everything has ended
+	err     error         // why; read after done
 
 	mu      sync.Mutex // guards all below
-	session *session   // nil while not joined
+	stay    *stay      // nil while not joined
 	closing bool
 	refused string           // why the last join was refused
 	copies  map[uint64]*lane // by incarnation; the catalog's is 0
@@ -107,7 +108,7 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 		}
 	}
 	s := &Slave{
-		o: o, boot: randomHex(8), started: time.Now(), changed: make(chan struct{}, 1), done: make(chan struct{}),
+		o: o, boot: randomID(), started: time.Now(), changed: make(chan struct{}, 1), done: make(chan struct{}),
 		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, wire: newLogWire(),
 	}
 	s.log = slog.New(teeHandler{o.Logger.Handler(), s.wire.handler()})
@@ -135,6 +136,7 @@ func (s *Slave) begin() error {
 		}
 	}
 	s.log = s.log.With("node", s.id)
+	s.reader = newReader(s.store)
 	cursor, err := s.store.Catalog().Cursor()
 	if err != nil {
 		return fmt.Errorf("read cursor: %w", err)
@@ -146,15 +148,11 @@ func (s *Slave) begin() error {
 	return nil
 }
 
-// ConnectionName is the name under which a slave's connection is known to the
-// broker: it tells two processes that claim one id apart.
-func ConnectionName(id, boot string) string { return "snapdb-slave/" + id + "/" + boot }
-
 // connect makes a connection that never gives up. What is published while it is
 // down is dropped: after a new join the master is told everything anyway.
 func (s *Slave) connect() (*nats.Conn, error) {
 	return nats.Connect(s.o.URL,
-		nats.Name(ConnectionName(s.id, s.boot)),
+		nats.Name(connName(s.id, s.boot)),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(reconnectDelay),
@@ -276,6 +274,7 @@ func (s *Slave) takeDown(wg *sync.WaitGroup) error {
 	s.lanes.Wait()
 	late.Stop()
 	s.doors.Wait()
+	s.reader.close()
 	wg.Wait()
 	errs = append(errs, s.saveCursor())
 
@@ -355,13 +354,7 @@ func newNodeID() string {
 	if id == "" {
 		id = "node"
 	}
-	return id[:min(len(id), 40)] + "-" + randomHex(3)
-}
-
-func randomHex(n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails
-	return hex.EncodeToString(b)
+	return id[:min(len(id), 40)] + "-" + randomID()[:6]
 }
 
 // bell wakes everybody who waits for something to change.

@@ -1,37 +1,44 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
 
-// semver is what a NATS service accepts as its version.
-var semver = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+// maxQueries is how many queries a slave answers at a time; more are told that
+// it is busy.
+const maxQueries = 1024
 
 // open makes the node's doors, which stay until the slave stops: a copy can be
 // read while its master is away.
 func (s *Slave) open() error {
-	version := strings.TrimPrefix(s.o.Version, "v")
-	if !semver.MatchString(version) {
-		version = "0.0.0" // a build without a version
-	}
 	service, err := micro.AddService(s.nc, micro.Config{
-		Name: subjects.NodeService, Version: version, Description: "a snapdb slave: read-only SQL and commands",
-		Metadata: map[string]string{"node": s.id, "boot": s.boot}, QueueGroupDisabled: true,
+		Name: subjects.NodeService, Version: serviceVersion, Description: "read-only SQL on the copies of one node, and commands to it",
+		Metadata: map[string]string{"node": s.id, "boot": s.boot, "version": s.o.Version}, QueueGroupDisabled: true,
 	})
 	if err != nil {
 		return fmt.Errorf("open doors: %w", err)
 	}
 	s.service = service
-	if err := service.AddEndpoint("ctl", micro.HandlerFunc(s.obey), micro.WithEndpointSubject(subjects.NodeCtl(s.id))); err != nil {
-		return fmt.Errorf("open door for commands: %w", err)
+	for name, door := range map[string]struct {
+		subject string
+		handle  micro.HandlerFunc
+	}{
+		"query": {subjects.NodeQuery(s.id), s.answer},
+		"ctl":   {subjects.NodeCtl(s.id), s.obey},
+	} {
+		if err := service.AddEndpoint(name, door.handle, micro.WithEndpointSubject(door.subject)); err != nil {
+			return fmt.Errorf("open door %s: %w", door.subject, err)
+		}
 	}
 	return nil
 }
@@ -67,4 +74,158 @@ func (s *Slave) obey(r micro.Request) {
 	if err := r.RespondJSON(resp); err != nil {
 		s.log.Warn("command not answered", "op", req.Op, "error", err)
 	}
+}
+
+// answer handles a query. It returns at once, another goroutine answers.
+func (s *Slave) answer(r micro.Request) {
+	reply := answerTo(r)
+	req := new(subjects.Request)
+	if err := subjects.DecodeRequest(r.Data(), req); err != nil {
+		respondError(reply, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
+		return
+	}
+	if s.queries.Add(1) > maxQueries {
+		s.queries.Add(-1)
+		respondError(reply, subjects.Errorf(subjects.CodeBusy, "node %s answers %d queries already: try again", s.id, maxQueries))
+		return
+	}
+	s.doors.Go(func() {
+		defer s.queries.Add(-1)
+		limit := deadline(req, readPatience)
+		ctx, cancel := context.WithDeadline(s.life, limit)
+		defer cancel()
+		q := nodeQuery{s: s, ctx: ctx, req: req, db: req.DB, limit: limit}
+		resp := subjects.Response{Error: exec.WireError(q.run())}
+		if resp.Error == nil {
+			resp.Position = q.position
+		}
+		if req.Session != "" {
+			resp.Session = &subjects.SessionState{DB: q.db} // a node keeps no sessions; the client remembers its database
+		}
+		reply(subjects.AppendResponse(nil, q.out.Bytes(), &resp), resp.Error)
+	})
+}
+
+// nodeQuery is one query on a slave's copies.
+type nodeQuery struct {
+	s        *Slave
+	ctx      context.Context
+	req      *subjects.Request
+	db       string
+	limit    time.Time
+	out      subjects.Results
+	position uint64
+}
+
+func (q *nodeQuery) run() (err error) {
+	if q.req.More != "" {
+		q.position, err = q.s.reader.more(q.ctx, q.req.More, q.limit, &q.out)
+		return err
+	}
+	if err := q.s.fresh(q.ctx, q.req, q.db); err != nil {
+		return err
+	}
+	if len(q.req.Stmts) > 0 {
+		return q.read(q.req.Stmts)
+	}
+	sql, args := q.req.SQL, q.req.Args
+	for {
+		cmd, n, err := exec.ParseCommand(sql)
+		switch {
+		case err != nil:
+			return err
+		case cmd.Verb == exec.NoCommand:
+			return q.read([]subjects.Stmt{{SQL: sql, Args: args}})
+		}
+		if err := q.command(cmd); err != nil {
+			return err
+		}
+		if sql = sql[n:]; exec.Blank(sql) {
+			return nil
+		}
+	}
+}
+
+func (q *nodeQuery) read(stmts []subjects.Stmt) error {
+	d, err := q.s.store.Database(q.db)
+	if err != nil {
+		return err
+	}
+	q.position, err = q.s.reader.query(q.ctx, d, stmts, subjects.Counters{}, q.limit, &q.out)
+	return err
+}
+
+// command executes one of snapdb's own statements, as far as a slave can.
+func (q *nodeQuery) command(cmd exec.Command) error {
+	switch cmd.Verb {
+	case exec.CreateDatabase, exec.DropDatabase:
+		return exec.ErrWrites
+	case exec.Begin, exec.BeginImmediate, exec.Commit, exec.Rollback:
+		return subjects.Errorf(subjects.CodeTransaction, "a slave has no transactions: send the statements in one request, which sees one state")
+	case exec.ShowSlaves, exec.ShowMasterStatus:
+		return subjects.Errorf(subjects.CodeUnavailable, "only the master knows this: ask it at %s", subjects.Query)
+	case exec.ShowDatabases:
+		q.out.Begin([]string{"database"})
+		for _, d := range q.s.store.Databases() {
+			row(&q.out, d.Name())
+		}
+		q.out.End([]string{"text"}, 0, 0)
+		return nil
+	}
+	if cmd.Verb == exec.Use {
+		q.db = cmd.Name
+	}
+	d, err := q.s.store.Database(q.db)
+	if err != nil {
+		return err
+	}
+	if cmd.Verb == exec.Use {
+		q.db = d.Name()
+		return nil
+	}
+	q.position, err = q.s.reader.show(q.ctx, d, cmd, q.limit, &q.out)
+	return err
+}
+
+// fresh waits until the copy is as new as the request demands.
+func (s *Slave) fresh(ctx context.Context, req *subjects.Request, db string) error {
+	if req.MinPosition == 0 && req.MaxLagMS == 0 {
+		return nil
+	}
+	for {
+		heard := s.advance.heard()
+		missing := s.missing(req, db)
+		if missing == "" {
+			return nil
+		}
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			if s.life.Err() != nil {
+				return subjects.Errorf(subjects.CodeUnavailable, "node %s is stopping", s.id)
+			}
+			return subjects.Errorf(subjects.CodeStale, "node %s %s", s.id, missing)
+		}
+	}
+}
+
+// missing says what a copy lacks to be as new as the request demands.
+func (s *Slave) missing(req *subjects.Request, db string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, position, _ := s.at(db)
+	if have := max(position, s.way.cursor); have < req.MinPosition {
+		return fmt.Sprintf("is at position %d of database %s, not yet at %d", have, db, req.MinPosition)
+	}
+	if req.MaxLagMS == 0 {
+		return ""
+	}
+	old, ever := s.way.staleness(time.Now())
+	switch {
+	case !ever:
+		return "has not caught up with the master yet"
+	case old > time.Duration(req.MaxLagMS)*time.Millisecond:
+		return fmt.Sprintf("is %d ms behind the master, more than %d", old.Milliseconds(), req.MaxLagMS)
+	}
+	return ""
 }

@@ -39,29 +39,30 @@ var (
 	errReconnected = errors.New("connection lost")
 	errSilence     = errors.New("behind the master and nothing arrives")
 	errGap         = errors.New("a message of the log is missing")
-	errTerm        = errors.New("another master has taken over")
+	errAskAgain    = errors.New("the master may know a position now that it did not know")
 	errRecovered   = errors.New("a stopped database goes on")
 )
 
 // joinPatience is how long one join may take.
 const joinPatience = 10 * time.Second
 
-// session is one stay with a master, from a join to whatever ends it.
-type session struct {
+// stay is one session with a master, from a join to whatever ends it.
+type stay struct {
 	number   uint64
-	term     uint64
+	term     atomic.Uint64
 	consumer string
 	began    time.Time
 	ctx      context.Context
 	leave    context.CancelCauseFunc
-	read     atomic.Uint64 // position up to which the log was read
-	arrived  atomic.Int64  // when something last arrived, after began
-	caught   bool          // it has had all heads of the join; guarded by Slave.mu
+	read     atomic.Uint64     // position up to which the log was read
+	arrived  atomic.Int64      // when something last arrived, after began
+	caught   bool              // it has had all heads of the join; guarded by Slave.mu
+	repeated map[string]uint64 // acknowledged with the last heads; of the heads' goroutine
 }
 
 // join asks to be let in until it is. It returns nil without error when the
 // slave is stopped, and an error when there is no use in asking again.
-func (s *Slave) join(pause *backOff) (*session, error) {
+func (s *Slave) join(pause *backOff) (*stay, error) {
 	for first := s.neverJoined(); ; {
 		resp, err := s.ask()
 		if s.life.Err() != nil {
@@ -131,32 +132,32 @@ func (s *Slave) setRefused(reason string) {
 }
 
 // enter begins a session.
-func (s *Slave) enter(resp *subjects.JoinResponse) *session {
-	ses := &session{number: resp.Session, term: resp.Term, consumer: resp.Consumer, began: time.Now()}
+func (s *Slave) enter(resp *subjects.JoinResponse) *stay {
+	ses := &stay{number: resp.Session, consumer: resp.Consumer, began: time.Now(), repeated: map[string]uint64{}}
+	ses.term.Store(resp.Term)
 	ses.ctx, ses.leave = context.WithCancelCause(s.life)
 	if resp.Start > 0 {
 		ses.read.Store(resp.Start - 1)
 	}
-	for _, d := range s.store.Databases() {
+	for _, d := range append(s.store.Databases(), s.store.Catalog().Database) {
 		if reason, ok := resp.Reseed[d.Name()]; ok {
-			s.lane(d).fail(subjects.StateDiverged, "its content is not part of the master's log: "+reason)
+			s.lane(d).reject("not part of the master's log: " + reason)
+		} else {
+			s.lane(d).accept()
 		}
 	}
-	if reason, ok := resp.Reseed[subjects.Catalog]; ok {
-		s.lane(s.store.Catalog().Database).fail(subjects.StateDiverged, "the list of databases is not part of the master's log: "+reason)
-	}
 	s.mu.Lock()
-	s.session, s.refused = ses, ""
+	s.stay, s.refused = ses, ""
 	s.mu.Unlock()
 	s.noteHeads(&resp.Heads)
-	s.log.Info("joined", "session", ses.number, "term", ses.term, "cluster", resp.Cluster, "from", resp.Start)
+	s.log.Info("joined", "session", ses.number, "term", resp.Term, "cluster", resp.Cluster, "from", resp.Start)
 
 	// What an apply finished between the question and the answer was not told.
 	applied := map[string]uint64{}
 	for db, h := range s.store.Heads() {
 		applied[db] = h.Position
 	}
-	s.ack(subjects.AppendAck(nil, &subjects.AckMessage{Term: ses.term, Session: ses.number, Applied: applied}))
+	s.ack(subjects.AppendAck(nil, &subjects.AckMessage{Term: resp.Term, Session: ses.number, Applied: applied}))
 	s.tell()
 	return ses
 }
@@ -165,13 +166,13 @@ func (s *Slave) enter(resp *subjects.JoinResponse) *session {
 func (s *Slave) leave(reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.session != nil {
-		s.session.leave(reason)
+	if s.stay != nil {
+		s.stay.leave(reason)
 	}
 }
 
 // read follows the log until the session ends, and says why it did.
-func (s *Slave) read(ses *session) error {
+func (s *Slave) read(ses *stay) error {
 	err := broker.ReadLog(ses.ctx, s.nc, ses.consumer, func(batch []broker.Entry) error {
 		return s.take(ses, batch)
 	})
@@ -180,7 +181,7 @@ func (s *Slave) read(ses *session) error {
 	}
 	ses.leave(err)
 	s.mu.Lock()
-	s.session = nil
+	s.stay = nil
 	lanes := make([]*lane, 0, len(s.copies))
 	for _, l := range s.copies {
 		lanes = append(lanes, l)

@@ -13,9 +13,6 @@ import (
 	"github.com/snapdb/snapdb/subjects"
 )
 
-// laggingAfter is how far behind a node counts as lagging.
-const laggingAfter = 2 * time.Second
-
 // headway compares what a slave has applied with what the master says there is.
 // It is guarded by the slave's lock.
 //
@@ -110,13 +107,14 @@ func (s *Slave) listen() error {
 func (s *Slave) hear(h *subjects.HeadsMessage) {
 	ses := s.current()
 	switch {
-	case ses == nil || h.Term < ses.term:
-		return // of a master that is no more, or not yet ours
-	case h.Term > ses.term:
-		s.leave(errTerm)
-		return
+	case ses == nil || h.Term < ses.term.Load():
+		return // of a master that is no more
 	}
+	// The master begins a new term now and then without ending sessions. Another
+	// master cannot come without the connection being lost.
+	ses.term.Store(h.Term)
 	s.noteHeads(h)
+	s.repeatAck(ses)
 	s.check()
 }
 
@@ -147,8 +145,8 @@ func (s *Slave) noteHeads(h *subjects.HeadsMessage) {
 // of the node may have changed by it.
 func (s *Slave) settled() bool {
 	s.way.settle()
-	if s.session != nil && !s.session.caught && s.way.chased == nil {
-		s.session.caught = true
+	if s.stay != nil && !s.stay.caught && s.way.chased == nil {
+		s.stay.caught = true
 		return true
 	}
 	return false
@@ -195,7 +193,7 @@ func (s *Slave) recheck() {
 // again if it does not.
 func (s *Slave) check() {
 	s.mu.Lock()
-	ses, heads := s.session, s.way.heads
+	ses, heads := s.stay, s.way.heads
 	s.mu.Unlock()
 	if ses == nil {
 		return
@@ -214,6 +212,11 @@ func (s *Slave) check() {
 		}
 		at := d.Applied()
 		switch {
+		case l.rejected():
+			if h.Position >= at.Number && l.askOnce(at.Number) {
+				s.leave(errAskAgain)
+				return
+			}
 		case l.ill():
 		case at.Number == h.Position && at.Chain.String() != h.Chain:
 			l.fail(subjects.StateDiverged, fmt.Sprintf("at position %d its history is not the master's", at.Number))
@@ -270,23 +273,23 @@ func (s *Slave) Status() subjects.StatusMessage {
 	}
 	base := subjects.StateOnline
 	switch {
-	case s.session == nil || !s.session.caught:
+	case s.stay == nil || !s.stay.caught:
 		base = subjects.StateJoining
 	case s.way.lag(now) > laggingAfter:
 		base = subjects.StateLagging
 	}
-	if s.session != nil {
-		st.Session = s.session.number
+	if s.stay != nil {
+		st.Session = s.stay.number
 	}
 	ill := s.databaseStates(&st, base)
 	switch {
 	case s.closing:
 		st.State, st.Reason = subjects.StateStopped, "stopped cleanly"
-	case s.session == nil && s.refused != "":
+	case s.stay == nil && s.refused != "":
 		st.State, st.Reason = subjects.StateStopped, s.refused
 	case ill != "":
 		st.State = ill
-	case s.session == nil:
+	case s.stay == nil:
 		st.State, st.Reason = base, "waiting for the master"
 	default:
 		st.State = base

@@ -1,0 +1,344 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// lane brings the messages of one database to it, one batch after another. Its
+// goroutine lives while there is something to apply.
+type lane struct {
+	s  *Slave
+	db *exec.Database
+
+	mu       sync.Mutex
+	queue    []*subjects.Message
+	bytes    int
+	running  bool
+	halted   bool
+	state    subjects.State // "" while all is well, else stopped or diverged
+	reason   string
+	missed   bool   // messages were dropped that it would have needed
+	dropped  uint64 // messages dropped since it is not well
+	passed   uint64 // position of the last message that did not continue
+	suspects uint64 // how many of them since the last that did
+	refused  bool   // the state comes from the master's answer to a join
+	asked    uint64 // position about which the master was asked again
+	room     bell   // rung when the queue shrinks
+
+	// Of the goroutine.
+	applied, applying map[string]uint64
+	buf               []byte
+	shown             time.Time   // when progress was last published
+	statements        int         // done in the apply in hand
+	blob              *blobReader // being applied
+}
+
+// push queues a message, waiting while too much waits already. A lane that does
+// not apply drops it: what it misses is read again when it goes on.
+func (l *lane) push(ctx context.Context, m *subjects.Message) error {
+	for {
+		l.mu.Lock()
+		if l.halted || l.state != "" {
+			l.missed = true
+			l.dropped++
+			l.mu.Unlock()
+			return nil
+		}
+		if l.bytes+len(m.Data) <= laneBytes || len(l.queue) == 0 {
+			l.queue = append(l.queue, m)
+			l.bytes += len(m.Data)
+			if !l.running {
+				l.running = true
+				l.s.lanes.Go(l.run)
+			}
+			l.mu.Unlock()
+			return nil
+		}
+		heard := l.room.heard()
+		l.mu.Unlock()
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// drop counts a message that a lane in bad state does not get.
+func (l *lane) drop(*subjects.Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.missed = true
+	l.dropped++
+}
+
+// empty forgets what waits. What is in hand goes on.
+func (l *lane) empty() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queue, l.bytes = nil, 0
+	l.room.ring()
+}
+
+// halt ends the lane once what it has in hand is done.
+func (l *lane) halt() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.halted = true
+	l.queue, l.bytes = nil, 0
+	l.room.ring()
+}
+
+// idle says whether nothing is being applied or waits. A lane that waits for
+// its disk counts as idle: nothing will come of it for now.
+func (l *lane) idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.running || l.state != ""
+}
+
+// broken says whether the lane has ended for good.
+func (l *lane) broken() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state == subjects.StateDiverged || l.halted
+}
+
+// run is the lane's goroutine.
+func (l *lane) run() {
+	for {
+		batch := l.next()
+		if batch == nil {
+			l.s.quiet.ring()
+			return
+		}
+		for len(batch) > 0 {
+			n, err := l.apply(batch)
+			batch = batch[n:]
+			if err == nil {
+				continue
+			}
+			if errors.Is(err, context.Canceled) || l.judge(err) {
+				break
+			}
+			if !l.pause() {
+				break
+			}
+		}
+		if len(batch) == 0 {
+			l.well()
+		}
+	}
+}
+
+// pause waits before the next try. It is false when there will be none.
+func (l *lane) pause() bool {
+	l.mu.Lock()
+	halted := l.halted
+	l.mu.Unlock()
+	return !halted && sleep(l.s.life, retryEvery)
+}
+
+// next takes what waits, bounded, and leaves out what must not be applied. It
+// is nil when nothing waits, and the goroutine then ends.
+func (l *lane) next() []*subjects.Message {
+	for {
+		l.mu.Lock()
+		if len(l.queue) == 0 {
+			l.queue = nil
+			l.running = false
+			l.mu.Unlock()
+			return nil
+		}
+		n, size := 0, 0
+		for n < len(l.queue) && n < mergeMessages && (n == 0 || size+len(l.queue[n].Data) <= mergeBytes) {
+			size += len(l.queue[n].Data)
+			n++
+		}
+		batch := l.queue[:n:n]
+		l.queue = l.queue[n:]
+		l.bytes -= size
+		l.room.ring()
+		l.mu.Unlock()
+		if batch = l.fitting(batch); len(batch) > 0 {
+			return batch
+		}
+	}
+}
+
+// fitting keeps the messages that continue what is applied.
+func (l *lane) fitting(batch []*subjects.Message) []*subjects.Message {
+	at := l.db.Applied()
+	fit := batch[:0]
+	for _, m := range batch {
+		switch at.Continues(l.db.Incarnation(), m) {
+		case exec.Next:
+			fit = append(fit, m)
+			at = exec.Position{Number: m.Position, Chain: m.Header.Chain}
+		case exec.Broken:
+			l.suspect(m)
+		}
+	}
+	return fit
+}
+
+// suspect notes a message that does not continue what is applied: either no
+// master wrote it, then a later one will continue, or something before it is
+// missing, then the heads will show it.
+func (l *lane) suspect(m *subjects.Message) {
+	l.mu.Lock()
+	news := m.Position > l.passed
+	first := l.suspects == 0
+	if news {
+		l.passed = m.Position
+		l.suspects++
+	}
+	l.mu.Unlock()
+	if !news {
+		return
+	}
+	l.s.mu.Lock()
+	l.s.foreign++
+	l.s.mu.Unlock()
+	if first {
+		at := l.db.Applied()
+		l.s.log.Warn("a message does not continue the history of its database; not applied", "database", l.db.Name(),
+			"position", m.Position, "previous", m.Header.Prev, "applied", at.Number)
+	}
+}
+
+// apply applies a batch and acknowledges what is in.
+func (l *lane) apply(batch []*subjects.Message) (int, error) {
+	l.shown, l.statements = time.Now(), 0
+	n, err := l.db.Apply(l.s.work, batch, exec.Source{OpenBlob: l.openBlob, Progress: l.progress})
+	if n > 0 {
+		l.tellApplied(batch[n-1].Position)
+	}
+	var diverged *exec.DivergedError
+	if errors.As(err, &diverged) && l.blob != nil {
+		// Contents that are not those the log names say nothing about this copy.
+		if wrong := l.blob.verify(); wrong != nil {
+			err = wrong
+		}
+	}
+	l.blob = nil
+	return n, err
+}
+
+// tellApplied acknowledges a position and wakes whoever waits for it.
+func (l *lane) tellApplied(position uint64) {
+	if ses := l.s.current(); ses != nil {
+		l.applied[l.db.Name()] = position
+		l.buf = subjects.AppendAck(l.buf[:0], &subjects.AckMessage{Term: ses.term.Load(), Session: ses.number, Applied: l.applied})
+		l.s.ack(l.buf)
+	}
+	l.s.noteApplied(l.db, position)
+}
+
+// progress shows now and then that a long apply is at work.
+func (l *lane) progress(statements int) {
+	l.statements = statements
+	if time.Since(l.shown) < progressEvery {
+		return
+	}
+	l.shown = time.Now()
+	if ses := l.s.current(); ses != nil {
+		l.applying[l.db.Name()] = uint64(statements)
+		l.s.ack(subjects.AppendAck(nil, &subjects.AckMessage{Term: ses.term.Load(), Session: ses.number, Applying: l.applying}))
+	}
+}
+
+// judge decides what an error means for the database; final is true when the
+// same messages need not be tried again.
+func (l *lane) judge(err error) (final bool) {
+	var diverged *exec.DivergedError
+	switch {
+	case errors.Is(err, exec.ErrClosed):
+		return true // dropped, or the slave is closing
+	case errors.As(err, &diverged), errors.Is(err, exec.ErrForeignWrite):
+		l.fail(subjects.StateDiverged, err.Error())
+		return true
+	}
+	l.fail(subjects.StateStopped, err.Error())
+	return false
+}
+
+// fail puts the lane in a state in which it applies nothing, with the reason.
+func (l *lane) fail(state subjects.State, reason string) {
+	l.mu.Lock()
+	news := l.state != state || l.reason != reason
+	l.state, l.reason = state, reason
+	if len(l.queue) > 0 {
+		l.missed = true
+		l.dropped += uint64(len(l.queue))
+		l.queue, l.bytes = nil, 0
+		l.room.ring()
+	}
+	l.mu.Unlock()
+	l.s.quiet.ring()
+	if news {
+		l.s.log.Error("the copy takes no more changes", "database", l.db.Name(), "state", state, "reason", reason,
+			"position", l.db.Applied().Number)
+		l.s.tell()
+	}
+}
+
+// reject notes that the master does not know the position of this copy.
+func (l *lane) reject(reason string) {
+	l.fail(subjects.StateDiverged, reason)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = true
+}
+
+// accept notes that the master knows the position of this copy: if it did not
+// before, it was itself not so far yet.
+func (l *lane) accept() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused {
+		l.state, l.reason, l.refused, l.missed, l.dropped = "", "", false, false, 0
+	}
+}
+
+func (l *lane) rejected() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refused
+}
+
+// askOnce says whether the master should be asked again about a position; once.
+func (l *lane) askOnce(position uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	news := l.asked != position
+	l.asked = position
+	return news
+}
+
+// well notes that messages were applied: what did not continue before was
+// somebody else's, and a stop is over.
+func (l *lane) well() {
+	l.mu.Lock()
+	recovered := l.state == subjects.StateStopped
+	missed := l.missed
+	l.suspects = 0
+	if recovered {
+		l.state, l.reason, l.missed, l.dropped = "", "", false, 0
+	}
+	l.mu.Unlock()
+	if !recovered {
+		return
+	}
+	l.s.log.Info("the copy goes on", "database", l.db.Name())
+	if missed {
+		l.s.leave(errRecovered)
+	}
+	l.s.tell()
+}
