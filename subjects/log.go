@@ -98,7 +98,7 @@ type Txn struct {
 }
 
 // BlobRef names a body that is kept as a blob because it is too large for a
-// message. The blob is JSON Lines; see BlobWriter.
+// message. The blob is JSON Lines; see TxnWriter.
 type BlobRef struct {
 	Digest string // SHA-256 in hexadecimal
 	Size   int64  // bytes
