@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+func slaveCommand() *cobra.Command {
+	o := agent.SlaveOptions{Version: version}
+	cmd := &cobra.Command{
+		Use:   "slave",
+		Short: "run a slave: a node that keeps a copy of every database",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.ID != "" {
+				if err := subjects.CheckNodeID(o.ID); err != nil {
+					return usageError(fmt.Errorf("--id: %w", err))
+				}
+			}
+			if !cmd.Flags().Changed("data") && o.ID != "" {
+				o.Dir = stateDir("slave-" + o.ID)
+			}
+			o.Logger = newLogger(cmd.ErrOrStderr())
+			return runSlave(cmd, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Dir, "data", stateDir("slave"), "data `DIR`ectory of the slave")
+	f.StringVar(&o.URL, "nats", client.DefaultURL, "`URL` of the master's broker")
+	f.StringVar(&o.ID, "id", "", "`NAME` of the node; kept in the data directory (default: the one kept there, else made from the host name)")
+	f.StringToStringVar(&o.Labels, "label", nil, "`KEY=VALUE` labels of the node")
+	return cmd
+}
+
+func runSlave(cmd *cobra.Command, o agent.SlaveOptions) error {
+	ctx := cmd.Context()
+	// The slave outlives ctx by the time it takes to stop in order.
+	s, err := agent.StartSlave(context.WithoutCancel(ctx), o)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "slave %s started\n", s.ID())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+	defer cancel()
+	err = s.Stop(stop)
+	return errors.Join(err, <-ended)
+}
