@@ -1,0 +1,859 @@
+package agent_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/agent/blob"
+	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/exec/engine"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// origin is the source of a log for slaves under test: a real broker and a real
+// store, with every answer to a join in the hands of the test.
+type origin struct {
+	t     *testing.T
+	b     *broker.Broker
+	dir   string
+	nc    *nats.Conn
+	log   *broker.Log
+	store *exec.Store
+	blobs *blob.Store
+	term  uint64
+
+	mu      sync.Mutex
+	joins   []subjects.JoinRequest
+	answer  func(n int, r *subjects.JoinResponse) // changes the answer to the n-th join, from 1
+	acks    []subjects.AckMessage
+	states  map[string]subjects.StatusMessage
+	corrupt bool // blobs are served with a wrong byte
+	readers []string
+}
+
+func newOrigin(t *testing.T) *origin {
+	t.Helper()
+	o := &origin{t: t, dir: t.TempDir(), states: map[string]subjects.StatusMessage{}}
+	var err error
+	if o.blobs, err = blob.Open(filepath.Join(o.dir, "blobs")); err != nil {
+		t.Fatal(err)
+	}
+	o.store, err = exec.Open(filepath.Join(o.dir, "store"), exec.Options{Role: exec.RoleMaster, Logger: quiet(),
+		Spill: func() (exec.Spill, error) { return o.blobs.Create() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := o.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o.serve("127.0.0.1:0")
+	t.Cleanup(o.down)
+	return o
+}
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// serve starts the broker and answers.
+func (o *origin) serve(listen string) {
+	o.t.Helper()
+	ctx := testContext(o.t)
+	var err error
+	if o.b, err = broker.Start(ctx, broker.Config{Dir: filepath.Join(o.dir, "log"), Listen: listen, Logger: quiet()}); err != nil {
+		o.t.Fatal(err)
+	}
+	if o.nc, err = o.b.Connect("origin"); err != nil {
+		o.t.Fatal(err)
+	}
+	if o.log, err = o.b.OpenLog(o.nc); err != nil {
+		o.t.Fatal(err)
+	}
+	if o.term, err = o.log.Claim(ctx, []byte("{}")); err != nil {
+		o.t.Fatal(err)
+	}
+	for subject, handle := range map[string]nats.MsgHandler{
+		subjects.Join: o.onJoin, subjects.BlobGet: o.onBlob, subjects.NodeAck("*"): o.onAck, subjects.NodeStatus("*"): o.onStatus,
+	} {
+		if _, err := o.nc.Subscribe(subject, handle); err != nil {
+			o.t.Fatal(err)
+		}
+	}
+	if err := o.nc.Flush(); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// down stops the broker as a crash would look to slaves.
+func (o *origin) down() {
+	o.nc.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := o.b.Close(ctx); err != nil {
+		o.t.Error(err)
+	}
+}
+
+func (o *origin) heads() subjects.HeadsMessage {
+	h := subjects.HeadsMessage{Term: o.term, Heads: o.store.Heads()}
+	for _, head := range h.Heads {
+		h.Cursor = max(h.Cursor, head.Position)
+	}
+	return h
+}
+
+func (o *origin) publishHeads() {
+	o.t.Helper()
+	data, err := json.Marshal(o.heads())
+	if err == nil {
+		err = o.nc.Publish(subjects.Heads, data)
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+func (o *origin) onJoin(msg *nats.Msg) {
+	var req subjects.JoinRequest
+	if err := json.Unmarshal(msg.Data, &req); err != nil {
+		o.t.Error(err)
+		return
+	}
+	o.mu.Lock()
+	o.joins = append(o.joins, req)
+	n, answer := len(o.joins), o.answer
+	o.mu.Unlock()
+	resp := subjects.JoinResponse{V: subjects.Version, Cluster: "c1", Term: o.term, Session: uint64(100 + n), Start: 1, Heads: o.heads(),
+		Consumer: fmt.Sprintf("reader-%s-%d", req.ID, n)}
+	if answer != nil {
+		answer(n, &resp)
+	}
+	if resp.Refused == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := o.log.AddReader(ctx, resp.Consumer, resp.Start); err != nil {
+			o.t.Error(err)
+			return
+		}
+	}
+	o.mu.Lock()
+	o.readers = append(o.readers, resp.Consumer)
+	o.mu.Unlock()
+	data, err := json.Marshal(resp)
+	if err == nil {
+		err = msg.Respond(data)
+	}
+	if err != nil {
+		o.t.Error(err)
+	}
+}
+
+func (o *origin) onBlob(msg *nats.Msg) {
+	var req subjects.BlobRequest
+	if err := json.Unmarshal(msg.Data, &req); err != nil {
+		o.t.Error(err)
+		return
+	}
+	buf := make([]byte, subjects.BlobChunk)
+	n, err := o.blobs.ReadAt(req.Digest, buf, req.Offset)
+	if err != nil {
+		out := nats.NewMsg(msg.Reply)
+		out.Header.Set(micro.ErrorHeader, err.Error())
+		_ = msg.RespondMsg(out)
+		return
+	}
+	o.mu.Lock()
+	if o.corrupt && req.Offset > 0 {
+		buf[n/2] = '}'
+	}
+	o.mu.Unlock()
+	_ = msg.Respond(buf[:n])
+}
+
+func (o *origin) onAck(msg *nats.Msg) {
+	var ack subjects.AckMessage
+	if err := subjects.DecodeAck(msg.Data, &ack); err != nil {
+		o.t.Errorf("malformed acknowledgement %s: %v", msg.Data, err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.acks = append(o.acks, ack)
+}
+
+func (o *origin) onStatus(msg *nats.Msg) {
+	var st subjects.StatusMessage
+	if err := json.Unmarshal(msg.Data, &st); err != nil {
+		o.t.Error(err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.states[st.ID] = st
+}
+
+func (o *origin) joinCount() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.joins)
+}
+
+// acked is the highest position of db acknowledged with the last session.
+func (o *origin) acked(db string) (position uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, a := range o.acks {
+		if a.Session == uint64(100+len(o.joins)) {
+			position = max(position, a.Applied[db])
+		}
+	}
+	return position
+}
+
+// catalog logs and applies a CREATE or DROP DATABASE.
+func (o *origin) catalog(sql string) uint64 {
+	o.t.Helper()
+	cmd, _, err := exec.ParseCommand(sql)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	c := o.store.Catalog()
+	body := c.Body(cmd, 1)
+	at := c.Applied()
+	h := subjects.Header{DB: subjects.Catalog, Prev: at.Number, Chain: subjects.NextChain(at.Chain, 0, body), ID: "x"}
+	position, err := o.log.Append(testContext(o.t), h, body)
+	if err == nil {
+		err = o.store.ApplyCatalog(&subjects.Message{Position: position, Header: h, Data: body})
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return position
+}
+
+func (o *origin) db(name string) *exec.Database {
+	o.t.Helper()
+	d, err := o.store.Database(name)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return d
+}
+
+// group executes statements as one transaction of one group and returns it
+// sealed.
+func (o *origin) group(name string, sqls ...string) (*exec.Group, subjects.Header, []byte) {
+	o.t.Helper()
+	d := o.db(name)
+	g, err := d.Begin()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	tx, err := g.Open(subjects.Txn{Now: 1, Seed: 2})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	stmts := make([]subjects.Stmt, len(sqls))
+	for i, sql := range sqls {
+		stmts[i].SQL = sql
+	}
+	var out subjects.Results
+	if err := tx.RunAll(stmts, &out); err != nil {
+		o.t.Fatalf("%q: %v", sqls, err)
+	}
+	if err := tx.Accept(nil); err != nil {
+		o.t.Fatal(err)
+	}
+	body, err := g.Seal()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	at := d.Applied()
+	return g, subjects.Header{DB: name, Inc: d.Incarnation(), Prev: at.Number, Chain: subjects.NextChain(at.Chain, d.Incarnation(), body), ID: "x"}, body
+}
+
+// write logs and commits one transaction.
+func (o *origin) write(name string, sqls ...string) uint64 {
+	o.t.Helper()
+	g, h, body := o.group(name, sqls...)
+	position, err := o.log.Append(testContext(o.t), h, body)
+	if err == nil {
+		err = g.Commit(position, h.Chain)
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return position
+}
+
+// start starts a slave that the test's end stops.
+func (o *origin) start(dir string) *agent.Slave {
+	o.t.Helper()
+	s, err := agent.StartSlave(o.t.Context(), agent.SlaveOptions{URL: o.b.URL(), ID: "snap1", Dir: dir, Version: "test", Logger: quiet()})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.t.Cleanup(func() { stop(o.t, s) })
+	return s
+}
+
+func stop(t *testing.T, s *agent.Slave) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.Stop(ctx); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	end := time.NewTimer(15 * time.Second)
+	defer end.Stop()
+	tick := time.NewTicker(3 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-end.C:
+			t.Fatalf("not reached: %s", what)
+		}
+	}
+}
+
+func position(s *agent.Slave, db string) uint64 {
+	d, err := s.Store().Database(db)
+	if err != nil {
+		return 0
+	}
+	return d.Applied().Number
+}
+
+func untilAt(t *testing.T, s *agent.Slave, db string, n uint64) {
+	t.Helper()
+	until(t, fmt.Sprintf("%s at %d", db, n), func() bool { return position(s, db) >= n })
+}
+
+func untilState(t *testing.T, s *agent.Slave, want subjects.State) {
+	t.Helper()
+	until(t, "state "+string(want), func() bool { return s.Status().State == want })
+}
+
+// ask sends a query to the node's door.
+func (o *origin) ask(id string, req subjects.Request) *subjects.Response {
+	o.t.Helper()
+	msg, err := o.nc.RequestWithContext(testContext(o.t), subjects.NodeQuery(id), subjects.AppendRequest(nil, &req))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	var resp subjects.Response
+	if err := subjects.DecodeResponse(msg.Data, &resp); err != nil {
+		o.t.Fatalf("%s: %v", msg.Data, err)
+	}
+	return &resp
+}
+
+// count is the number of rows of table t on the node.
+func (o *origin) count(id, db string) int64 {
+	o.t.Helper()
+	resp := o.ask(id, subjects.Request{DB: db, SQL: "SELECT count(*) FROM t"})
+	if resp.Error != nil {
+		o.t.Fatalf("count: %v", resp.Error)
+	}
+	return resp.Results[0].Rows[0][0].Int()
+}
+
+func TestSlaveFollowsAndAcknowledges(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	o.write("a", "CREATE TABLE t (x)", "INSERT INTO t VALUES (1)")
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+	for i := range 20 {
+		n := o.write("a", fmt.Sprintf("INSERT INTO t VALUES (%d)", i))
+		until(t, "acknowledged", func() bool { return o.acked("a") == n })
+	}
+	b := o.catalog("CREATE DATABASE b")
+	until(t, "catalog acknowledged", func() bool { return o.acked(subjects.Catalog) == b })
+	last := o.write("b", "CREATE TABLE t (x)")
+	untilAt(t, s, "b", last)
+	o.publishHeads()
+	until(t, "cursor", func() bool { return s.Status().Cursor == last })
+	if got := o.count("snap1", "a"); got != 21 {
+		t.Errorf("%d rows, want 21", got)
+	}
+	for name, h := range o.store.Heads() {
+		if got := s.Store().Heads()[name]; got != h {
+			t.Errorf("%s: %+v, origin %+v", name, got, h)
+		}
+	}
+	st := s.Status()
+	if st.State != subjects.StateOnline || st.LagMS != 0 || st.Foreign != 0 || st.Session != 101 || o.joinCount() != 1 {
+		t.Errorf("status %+v after %d joins", st, o.joinCount())
+	}
+}
+
+// Several databases, dropped and made again, from an empty directory: catalog
+// messages are barriers, or a write would meet the wrong incarnation.
+func TestSlaveCatchesUpThroughDrops(t *testing.T) {
+	o := newOrigin(t)
+	for round := range 4 {
+		for _, db := range []string{"a", "b"} {
+			o.catalog("CREATE DATABASE " + db)
+			o.write(db, "CREATE TABLE t (x)")
+			for range 10 * round {
+				o.write(db, "INSERT INTO t VALUES (random())")
+			}
+		}
+		if round < 3 {
+			o.catalog("DROP DATABASE a")
+			o.catalog("DROP DATABASE b")
+		}
+	}
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+	for name, h := range o.store.Heads() {
+		if got := s.Store().Heads()[name]; got != h {
+			t.Errorf("%s: %+v, origin %+v", name, got, h)
+		}
+	}
+	if got := o.count("snap1", "a"); got != 30 {
+		t.Errorf("%d rows, want 30", got)
+	}
+	if st := s.Status(); st.Foreign != 0 {
+		t.Errorf("foreign %d", st.Foreign)
+	}
+}
+
+func TestSlavePassesOverForeignMessages(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	o.write("a", "CREATE TABLE t (x)")
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+
+	// A well-formed message with a made-up chain, one of a database that is not
+	// there, and one of the wrong incarnation.
+	g, h, body := o.group("a", "INSERT INTO t VALUES (666)")
+	if err := g.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	wrongChain, noDB, wrongInc := h, h, h
+	wrongChain.Chain[0]++
+	noDB.DB = "nobody"
+	wrongInc.Inc += 1000
+	for _, h := range []subjects.Header{wrongChain, noDB, wrongInc} {
+		if _, err := o.log.Append(testContext(t), h, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := o.write("a", "INSERT INTO t VALUES (1)")
+	untilAt(t, s, "a", n)
+	until(t, "foreign counted", func() bool { return s.Status().Foreign == 3 })
+	o.publishHeads()
+	until(t, "cursor", func() bool { return s.Status().Cursor == n })
+	if got := o.count("snap1", "a"); got != 1 {
+		t.Errorf("%d rows, want 1", got)
+	}
+	if st := s.Status(); st.State != subjects.StateOnline || o.joinCount() != 1 {
+		t.Errorf("status %+v after %d joins", st, o.joinCount())
+	}
+}
+
+// The consumer skips a message once: the slave must notice and read it again.
+func TestSlaveRejoinsOnceAfterGap(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	o.write("a", "CREATE TABLE t (x)")
+	dir := t.TempDir()
+	s := o.start(dir)
+	untilState(t, s, subjects.StateOnline)
+	stop(t, s)
+	missing := o.write("a", "INSERT INTO t VALUES (1)")
+	last := o.write("a", "INSERT INTO t VALUES (2)")
+	o.answer = func(n int, r *subjects.JoinResponse) {
+		if n == 2 {
+			r.Start = missing + 1
+		}
+	}
+	s = o.start(dir)
+	until(t, "read past the gap", func() bool { o.publishHeads(); return o.joinCount() >= 3 })
+	untilAt(t, s, "a", last)
+	untilState(t, s, subjects.StateOnline)
+	if st := s.Status(); st.Foreign != 0 || o.joinCount() != 3 {
+		t.Errorf("foreign %d, want 0; %d joins, want 3", st.Foreign, o.joinCount())
+	}
+}
+
+// The log really lacks a message: the database stops, visibly, the others go on.
+func TestSlaveStopsDatabaseWhoseLogDoesNotContinue(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	o.catalog("CREATE DATABASE b")
+	o.write("a", "CREATE TABLE t (x)")
+	o.write("b", "CREATE TABLE t (x)")
+	dir := t.TempDir()
+	s := o.start(dir)
+	untilState(t, s, subjects.StateOnline)
+	stop(t, s)
+	missing := o.write("a", "INSERT INTO t VALUES (1)")
+	o.write("a", "INSERT INTO t VALUES (2)")
+	o.answer = func(_ int, r *subjects.JoinResponse) { r.Start = missing + 1 }
+	s = o.start(dir)
+	until(t, "stopped", func() bool { o.publishHeads(); return s.Status().State == subjects.StateStopped })
+	st := s.Status().Databases["a"]
+	if st.State != subjects.StateStopped || !strings.Contains(st.Reason, "does not continue") {
+		t.Errorf("database a: %+v", st)
+	}
+	if n := o.joinCount(); n != 3 {
+		t.Errorf("%d joins, want 3: one more than the start, not an endless row", n)
+	}
+	n := o.write("b", "INSERT INTO t VALUES (1)")
+	untilAt(t, s, "b", n)
+	until(t, "b acknowledged", func() bool { return o.acked("b") == n })
+}
+
+// A transaction that gives another result here must not be applied, must show,
+// and ends with the database being made anew.
+func TestSlaveShowsDivergence(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	o.catalog("CREATE DATABASE b")
+	before := o.write("a", "CREATE TABLE t (x)")
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+
+	g, h, sealed := o.group("a", "INSERT INTO t VALUES (1)")
+	var body subjects.Body
+	if err := subjects.DecodeBody(sealed, &body); err != nil {
+		t.Fatal(err)
+	}
+	body.Txns[0].Sum++
+	forged := subjects.AppendBody(nil, &body)
+	h.Chain = subjects.NextChain(o.db("a").Applied().Chain, h.Inc, forged)
+	n, err := o.log.Append(testContext(t), h, forged)
+	if err == nil {
+		err = g.Commit(n, h.Chain)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	untilState(t, s, subjects.StateDiverged)
+	o.write("a", "INSERT INTO t VALUES (2)")
+	other := o.write("b", "CREATE TABLE t (x)")
+	untilAt(t, s, "b", other)
+	st := s.Status()
+	if a := st.Databases["a"]; a.State != subjects.StateDiverged || a.Position != before || !strings.Contains(a.Reason, "diverged at position") {
+		t.Errorf("a: %+v", a)
+	}
+	if b := st.Databases["b"]; b.State == subjects.StateDiverged {
+		t.Errorf("b: %+v", b)
+	}
+	if got := o.count("snap1", "a"); got != 0 {
+		t.Errorf("%d rows: the last good state has none", got)
+	}
+	o.catalog("DROP DATABASE a")
+	o.catalog("CREATE DATABASE a")
+	n = o.write("a", "CREATE TABLE t (x)")
+	untilAt(t, s, "a", n)
+	o.publishHeads()
+	untilState(t, s, subjects.StateOnline)
+}
+
+func TestSlaveShowsForeignWrite(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	o.write("a", "CREATE TABLE t (x)")
+	dir := t.TempDir()
+	s := o.start(dir)
+	untilState(t, s, subjects.StateOnline)
+	c, err := engine.Open(filepath.Join(dir, "a.db"), engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Exec("INSERT INTO t VALUES ('from outside')"), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+	o.write("a", "INSERT INTO t VALUES (1)")
+	untilState(t, s, subjects.StateDiverged)
+	if r := s.Status().Reason; !strings.Contains(r, exec.ErrForeignWrite.Error()) {
+		t.Errorf("reason %q", r)
+	}
+}
+
+// A blob whose bytes are not those of its digest is the blob's fault, not the
+// copy's: nothing of it is applied, and it is tried again.
+func TestSlaveBlobs(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	before := o.write("a", "CREATE TABLE t (x)")
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+	o.mu.Lock()
+	o.corrupt = true
+	o.mu.Unlock()
+	var large []string
+	for i := range 40 {
+		large = append(large, fmt.Sprintf("INSERT INTO t VALUES ('%d%s')", i, strings.Repeat("x", 50_000)))
+	}
+	n := o.write("a", large...)
+	untilState(t, s, subjects.StateStopped)
+	if st := s.Status().Databases["a"]; st.Position != before || !strings.Contains(st.Reason, "digest") {
+		t.Errorf("%+v", st)
+	}
+	later := o.write("a", "INSERT INTO t VALUES (1)")
+	o.mu.Lock()
+	o.corrupt = false
+	o.mu.Unlock()
+	untilAt(t, s, "a", n)
+	untilAt(t, s, "a", later)
+	untilState(t, s, subjects.StateOnline)
+	if got := o.count("snap1", "a"); got != 41 {
+		t.Errorf("%d rows, want 41", got)
+	}
+}
+
+func TestSlaveRefused(t *testing.T) {
+	o := newOrigin(t)
+	o.answer = func(n int, r *subjects.JoinResponse) {
+		switch n {
+		case 1:
+			r.Refused = &subjects.Refusal{Code: subjects.RefusedNotReady, Reason: "starting"}
+		case 2:
+			r.Refused = &subjects.Refusal{Code: subjects.RefusedIDInUse, Reason: "another one has it"}
+		}
+	}
+	s, err := agent.StartSlave(t.Context(), agent.SlaveOptions{URL: o.b.URL(), ID: "snap1", Dir: t.TempDir(), Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused *agent.RefusedError
+	if err := s.Wait(); !errors.As(err, &refused) || refused.Code != subjects.RefusedIDInUse || !strings.Contains(err.Error(), "another one has it") {
+		t.Fatalf("ended with %v", err)
+	}
+}
+
+// Once it was in, a slave does not end because it is not let in again.
+func TestSlaveRefusedLater(t *testing.T) {
+	o := newOrigin(t)
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+	o.answer = func(n int, r *subjects.JoinResponse) {
+		if n < 4 {
+			r.Refused = &subjects.Refusal{Code: subjects.RefusedIDInUse, Reason: "another one has it"}
+		}
+	}
+	o.dropReader()
+	untilState(t, s, subjects.StateStopped)
+	if r := s.Status().Reason; !strings.Contains(r, "another one has it") {
+		t.Errorf("reason %q", r)
+	}
+	untilState(t, s, subjects.StateOnline)
+}
+
+// dropReader takes the consumer of the last session away.
+func (o *origin) dropReader() {
+	o.t.Helper()
+	o.mu.Lock()
+	name := o.readers[len(o.readers)-1]
+	o.mu.Unlock()
+	if err := o.log.RemoveReader(testContext(o.t), name); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+func TestSlaveComesBack(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	o.write("a", "CREATE TABLE t (x)")
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+	listen := strings.TrimPrefix(o.b.URL(), "nats://")
+
+	o.dropReader()
+	n := o.write("a", "INSERT INTO t VALUES (1)")
+	untilAt(t, s, "a", n)
+
+	o.down()
+	untilState(t, s, subjects.StateJoining)
+	o.serve(listen)
+	n = o.write("a", "INSERT INTO t VALUES (2)")
+	untilAt(t, s, "a", n)
+	until(t, "acknowledged in the new session", func() bool { return o.acked("a") == n })
+	untilState(t, s, subjects.StateOnline)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if last := o.joins[len(o.joins)-1]; last.Cluster != "c1" || last.Databases["a"].Position == 0 || last.Boot != o.joins[0].Boot {
+		t.Errorf("joined again as %+v", last)
+	}
+}
+
+func TestSlaveWaitsForMaster(t *testing.T) {
+	o := newOrigin(t)
+	listen := strings.TrimPrefix(o.b.URL(), "nats://")
+	o.down()
+	s := o.start(t.TempDir())
+	if st := s.Status(); st.State != subjects.StateJoining || st.Reason == "" {
+		t.Errorf("%+v", st)
+	}
+	o.serve(listen)
+	untilState(t, s, subjects.StateOnline)
+}
+
+// The master rejects a position only because it is itself not so far yet.
+func TestSlaveAsksAgainWhenRejected(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	o.write("a", "CREATE TABLE t (x)")
+	dir := t.TempDir()
+	s := o.start(dir)
+	untilState(t, s, subjects.StateOnline)
+	stop(t, s)
+	o.answer = func(n int, r *subjects.JoinResponse) {
+		if n == 2 {
+			r.Reseed = map[string]string{"a": "not so far yet"}
+		}
+	}
+	s = o.start(dir)
+	untilState(t, s, subjects.StateDiverged)
+	o.publishHeads()
+	untilState(t, s, subjects.StateOnline)
+	if n := o.joinCount(); n != 3 {
+		t.Errorf("%d joins, want 3", n)
+	}
+	n := o.write("a", "INSERT INTO t VALUES (1)")
+	untilAt(t, s, "a", n)
+}
+
+func TestSlaveReadsAsNewAsAsked(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	first := o.write("a", "CREATE TABLE t (x)")
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+	resp := o.ask("snap1", subjects.Request{DB: "a", SQL: "SELECT 1", MinPosition: first + 1000, TimeoutMS: 50})
+	if resp.Error == nil || resp.Error.Code != subjects.CodeStale {
+		t.Errorf("%+v", resp.Error)
+	}
+	answered := make(chan *subjects.Response, 1)
+	go func() {
+		answered <- o.ask("snap1", subjects.Request{DB: "a", SQL: "SELECT count(*) FROM t", MinPosition: first + 1, TimeoutMS: 10_000})
+	}()
+	n := o.write("a", "INSERT INTO t VALUES (1)")
+	if n != first+1 {
+		t.Fatalf("position %d after %d", n, first)
+	}
+	if resp := <-answered; resp.Error != nil || resp.Position < n || resp.Results[0].Rows[0][0].Int() != 1 {
+		t.Errorf("%+v", resp)
+	}
+	untilAt(t, s, "a", n)
+	o.publishHeads()
+	if resp := o.ask("snap1", subjects.Request{DB: "a", SQL: "SELECT 1", MaxLagMS: 60_000, TimeoutMS: 5000}); resp.Error != nil {
+		t.Error(resp.Error)
+	}
+	for sql, code := range map[string]subjects.Code{
+		"INSERT INTO t VALUES (2)": subjects.CodeReadOnly, "CREATE DATABASE z": subjects.CodeReadOnly, "BEGIN": subjects.CodeTransaction,
+		"SELEKT": subjects.CodeSyntax, "USE nowhere": subjects.CodeNoSuchDatabase, "SHOW SLAVES": subjects.CodeUnavailable,
+	} {
+		if resp := o.ask("snap1", subjects.Request{DB: "a", SQL: sql}); resp.Error == nil || resp.Error.Code != code {
+			t.Errorf("%s: %+v, want %s", sql, resp.Error, code)
+		}
+	}
+	for _, sql := range []string{"SHOW DATABASES", "USE a; SELECT * FROM t", "USE a; SHOW TABLES", "USE a; DESCRIBE t"} {
+		if resp := o.ask("snap1", subjects.Request{SQL: sql}); resp.Error != nil || len(resp.Results) != 1 || len(resp.Results[0].Rows) != 1 {
+			t.Errorf("%s: %+v", sql, resp)
+		}
+	}
+}
+
+func TestSlaveObeys(t *testing.T) {
+	o := newOrigin(t)
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+	for request, want := range map[string]func(subjects.CtlResponse) bool{
+		`{"op":"ping"}`: func(r subjects.CtlResponse) bool { return r.OK && r.ID == "snap1" && r.Boot != "" },
+		`{"op":"info"}`: func(r subjects.CtlResponse) bool {
+			return r.OK && r.Info != nil && r.Info.State == subjects.StateOnline && r.Info.Version == "test"
+		},
+		`{"op":"fly"}`: func(r subjects.CtlResponse) bool { return !r.OK && strings.Contains(r.Error, "info, ping") },
+		`{"op":`:       func(r subjects.CtlResponse) bool { return !r.OK && strings.Contains(r.Error, "malformed") },
+	} {
+		msg, err := o.nc.RequestWithContext(testContext(t), subjects.NodeCtl("snap1"), []byte(request))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var resp subjects.CtlResponse
+		if err := json.Unmarshal(msg.Data, &resp); err != nil || !want(resp) {
+			t.Errorf("%s: %s, %v", request, msg.Data, err)
+		}
+	}
+}
+
+// After Stop the goodbye was said, the files are free, and the id stays.
+func TestSlaveStops(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	n := o.write("a", "CREATE TABLE t (x)")
+	dir := t.TempDir()
+	s, err := agent.StartSlave(t.Context(), agent.SlaveOptions{URL: o.b.URL(), Dir: dir, Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	untilState(t, s, subjects.StateOnline)
+	if err := subjects.CheckNodeID(s.ID()); err != nil {
+		t.Error(err)
+	}
+	stop(t, s)
+	until(t, "goodbye", func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.states[s.ID()].State == subjects.StateStopped
+	})
+	store, err := exec.Open(dir, exec.Options{Role: exec.RoleSlave, Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	cursor, err := store.Catalog().Cursor()
+	if err != nil || cursor != n || store.Identity().ID != s.ID() || store.Identity().Cluster != "c1" {
+		t.Errorf("cursor %d, want %d; %+v; %v", cursor, n, store.Identity(), err)
+	}
+}
+
+// Log lines reach whoever listens on the node's log subject.
+func TestSlaveLogsOnTheWire(t *testing.T) {
+	o := newOrigin(t)
+	lines := make(chan *nats.Msg, 64)
+	if _, err := o.nc.ChanSubscribe(subjects.NodeLog("snap1"), lines); err != nil {
+		t.Fatal(err)
+	}
+	o.start(t.TempDir())
+	select {
+	case msg := <-lines:
+		var line struct{ Msg, Level, Node string }
+		if err := json.Unmarshal(msg.Data, &line); err != nil || line.Msg == "" || line.Node != "snap1" {
+			t.Errorf("%s: %v", msg.Data, err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("no line came")
+	}
+}
