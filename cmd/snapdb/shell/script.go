@@ -1,0 +1,432 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/cmd/snapdb/format"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Statements of a script that only write travel together, for speed: up to
+// maxBatch of them, or as many as one chunk of the script holds.
+const maxBatch = 512
+
+// maxDepth bounds .read inside of .read.
+const maxDepth = 16
+
+// ScriptError is why a script stopped.
+type ScriptError struct {
+	Name    string // of the script
+	Line    int    // where the statement begins
+	Number  int    // of the statement; 0: a dot command, or no statement
+	SQL     string // the statement
+	Outcome string // what was applied and what was not
+	Err     error
+}
+
+// Error is several lines: where and why, the statement, what was applied.
+func (e *ScriptError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s line %d", e.Name, e.Line)
+	if e.Number > 0 {
+		fmt.Fprintf(&b, ", statement %d", e.Number)
+	}
+	text := describe(e.Err, e.SQL)
+	fmt.Fprintf(&b, ": %s", text)
+	if e.SQL != "" && !strings.Contains(text, "\n") {
+		fmt.Fprintf(&b, "\n  %s", clip(e.SQL))
+	}
+	if e.Outcome != "" {
+		fmt.Fprintf(&b, "\n%s", e.Outcome)
+	}
+	return b.String()
+}
+
+// Unwrap gives the reason.
+func (e *ScriptError) Unwrap() error { return e.Err }
+
+// FailedError ends a script that kept going.
+type FailedError struct{ Failed, Total int }
+
+// Error counts.
+func (e *FailedError) Error() string {
+	return fmt.Sprintf("%d of %s failed; all others were applied", e.Failed, format.Count(int64(e.Total), "statement"))
+}
+
+// script is one script being executed.
+type script struct {
+	s    *Shell
+	name string
+	in   *Splitter
+
+	batch   []Statement
+	done    int // statements executed
+	begun   int // the statement that began the open transaction; 0: none is open
+	failed  int
+	total   int
+	defers  bool // foreign keys are to be checked at COMMIT only
+	display progress
+}
+
+// Script executes SQL and dot commands from r. name is for messages; size is the
+// length of r in bytes, 0 if unknown. The error is a *[ScriptError], a
+// *[FailedError] if the shell keeps going, or [ErrQuit].
+func (s *Shell) Script(ctx context.Context, name string, r io.Reader, size int64) error {
+	x := &script{s: s, name: name, in: NewSplitter(r), display: progress{size: size, start: time.Now()}}
+	if s.Session.InTx() {
+		x.begun = 1
+	}
+	if s.Progress {
+		x.display.w = s.Stderr
+	}
+	defer x.display.clear()
+	if err := x.run(ctx); err != nil {
+		return err
+	}
+	if s.depth == 0 && s.Session.InTx() {
+		return &ScriptError{Name: name, Line: x.in.line, Err: errors.New("the script ends inside a transaction"), Outcome: x.outcome(x.total+1, false)}
+	}
+	if x.failed > 0 {
+		return &FailedError{Failed: x.failed, Total: x.total}
+	}
+	return nil
+}
+
+func (x *script) run(ctx context.Context) error {
+	for {
+		st, ok := x.in.Buffered()
+		if !ok {
+			// Whoever feeds a pipe slowly sees each statement executed as
+			// soon as it is whole.
+			if err := x.flush(ctx); err != nil {
+				return err
+			}
+			var err error
+			if st, err = x.in.Next(); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return x.broken(err)
+			}
+		}
+		if err := x.take(ctx, st); err != nil {
+			return err
+		}
+	}
+}
+
+// take executes a statement, or keeps it to travel with the next.
+func (x *script) take(ctx context.Context, st Statement) error {
+	if !st.Dot {
+		x.total = st.Number
+	}
+	if !st.Dot && batchable(st.SQL) {
+		x.batch = append(x.batch, st)
+		if len(x.batch) < maxBatch {
+			return nil
+		}
+		return x.flush(ctx)
+	}
+	if err := x.flush(ctx); err != nil {
+		return err
+	}
+	switch {
+	case st.Dot:
+		err := x.s.Dot(ctx, st.SQL)
+		if err == nil || errors.Is(err, ErrQuit) {
+			return err
+		}
+		var inner *ScriptError
+		if errors.As(err, &inner) {
+			return err
+		}
+		return x.fail(st, 0, err)
+	case foreignKeysOff.MatchString(st.SQL):
+		x.s.note("%s line %d: %s was skipped; foreign keys are checked at COMMIT instead", x.name, st.Line, clip(st.SQL))
+		x.done, x.defers = st.Number, true
+		return nil
+	}
+	if err := x.execute(ctx, []Statement{st}); err != nil {
+		return err
+	}
+	if x.defers && x.begun == st.Number {
+		if _, err := x.s.send(ctx, &subjects.Request{SQL: "PRAGMA defer_foreign_keys=ON"}); err != nil {
+			return x.fail(st, st.Number, fmt.Errorf("put off the checking of foreign keys: %w", err))
+		}
+	}
+	return nil
+}
+
+// foreignKeysOff is how dumps begin. Foreign keys are on for good here: whether
+// they are must not differ between nodes.
+var foreignKeysOff = regexp.MustCompile(`(?i)^PRAGMA\s+foreign_keys\s*(=\s*|\(\s*)(OFF|0|NO|FALSE)\s*\)?$`)
+
+// batchable statements only write, return little, and neither begin nor end
+// transactions nor change the database: what stands around them in a batch does
+// not change what they mean.
+func batchable(sql string) bool {
+	first, second := words(sql)
+	switch first {
+	case "insert", "replace", "update", "delete":
+		return true
+	case "create", "drop", "alter":
+		return second != "database" && second != "schema" && second != "user" && second != ""
+	}
+	return false
+}
+
+// words are the first two of a statement that has no comment before or between
+// them, in lower case.
+func words(sql string) (first, second string) {
+	f := strings.Fields(sql[:min(len(sql), 64)])
+	if len(f) > 0 {
+		first = strings.ToLower(f[0])
+	}
+	if len(f) > 1 && isWord(f[1][0]) {
+		second = strings.ToLower(f[1])
+	}
+	return first, second
+}
+
+func (x *script) flush(ctx context.Context) error {
+	batch := x.batch
+	x.batch = x.batch[:0]
+	if len(batch) == 0 {
+		return nil
+	}
+	return x.execute(ctx, batch)
+}
+
+// execute sends statements in one request. Outside a transaction the request is
+// atomic: if a statement of it fails, those before it are sent again without it,
+// so that the script has the effect it would have had one by one. Inside one,
+// those before it have been executed.
+func (x *script) execute(ctx context.Context, batch []Statement) error {
+	for len(batch) > 0 {
+		inTx := x.begun > 0
+		err := x.send(ctx, batch)
+		if err == nil {
+			return nil
+		}
+		k := failedStatement(err)
+		switch {
+		case len(batch) == 1 || k > len(batch) || hopeless(err) || inTx && k == 0:
+			return x.fail(batch[0], batch[len(batch)-1].Number, err)
+		case inTx:
+			x.did(batch[:k-1])
+			if err := x.fail(batch[k-1], batch[k-1].Number, err); err != nil {
+				return err
+			}
+			batch = batch[k:]
+		case k <= 1: // the first one failed, or nobody knows which
+			if err := x.execute(ctx, batch[:1]); err != nil {
+				return err
+			}
+			batch = batch[1:]
+		default:
+			if err := x.execute(ctx, batch[:k-1]); err != nil {
+				return err
+			}
+			batch = batch[k-1:]
+		}
+	}
+	return nil
+}
+
+// send sends statements and shows their results.
+func (x *script) send(ctx context.Context, batch []Statement) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	req := &subjects.Request{}
+	for i, st := range batch {
+		if !utf8.ValidString(st.SQL) {
+			return &subjects.Error{Code: subjects.CodeSyntax, Message: "the statement is not valid UTF-8", Statement: i + 1, Offset: -1}
+		}
+		req.Stmts = append(req.Stmts, subjects.Stmt{SQL: st.SQL})
+	}
+	start := time.Now()
+	resp, err := x.s.send(ctx, req)
+	if err != nil {
+		if code(err) == subjects.CodeNotAcknowledged {
+			x.did(batch)
+		}
+		return err
+	}
+	x.did(batch)
+	x.display.show(x.in.BytesRead(), x.done)
+	if hasRows(resp) {
+		x.display.clear()
+	}
+	rows, err := x.s.show(ctx, resp)
+	if err != nil {
+		return err
+	}
+	if x.s.Timing {
+		x.display.clear()
+		fmt.Fprintln(x.s.Stderr, summary(resp, rows, time.Since(start)))
+	}
+	return nil
+}
+
+// did notes that statements were executed, and whether a transaction is now open.
+func (x *script) did(batch []Statement) {
+	if len(batch) == 0 {
+		return
+	}
+	x.done = batch[len(batch)-1].Number
+	x.watch(batch[0].Number)
+}
+
+func (x *script) watch(number int) {
+	switch open := x.s.Session.InTx(); {
+	case open && x.begun == 0:
+		x.begun = number
+	case !open:
+		x.begun = 0
+	}
+}
+
+// fail reports that the statements from st to number last did not succeed. It
+// returns nil if the script goes on.
+func (x *script) fail(st Statement, last int, err error) error {
+	e := &ScriptError{Name: x.name, Line: st.Line, Number: st.Number, SQL: st.SQL, Err: err}
+	if st.Dot {
+		e.Number, e.SQL, last = 0, "", x.total
+	}
+	if x.s.KeepGoing && !hopeless(err) {
+		x.watch(st.Number)
+		x.display.clear()
+		fmt.Fprintln(x.s.Stderr, "error: "+e.Error())
+		x.failed += max(1, last-st.Number+1)
+		return nil
+	}
+	first := st.Number
+	if st.Dot {
+		first = x.total + 1
+	}
+	e.Outcome = x.outcome(first, unknown(err))
+	return e
+}
+
+// broken reports that the script itself cannot be read on.
+func (x *script) broken(err error) error {
+	return fmt.Errorf("%s: %w\n%s", x.name, err, x.outcome(x.total+1, false))
+}
+
+// outcome says what of the script is in the database, given that it stops at
+// statement number first. unclear is for an answer that never came.
+func (x *script) outcome(first int, unclear bool) string {
+	applied := first - 1
+	rolledBack := ""
+	if x.begun > 0 {
+		applied = x.begun - 1
+		rolledBack = fmt.Sprintf("; the transaction begun by statement %d was rolled back", x.begun)
+	}
+	var s string
+	switch {
+	case x.failed > 0:
+		s = fmt.Sprintf("%d statements before it failed, the others were applied%s", x.failed, rolledBack)
+	case x.done >= first && x.begun == 0:
+		return fmt.Sprintf("%s applied; nothing after it was", upTo(x.done))
+	case applied == 0 && x.begun == 0:
+		s = "no statement before it was applied"
+	case applied == 0:
+		s = "no statement was applied" + rolledBack
+	default:
+		s = upTo(applied) + " applied" + rolledBack
+	}
+	if unclear {
+		return s + fmt.Sprintf("; whether statement %d was applied is not known", first)
+	}
+	return s + fmt.Sprintf("; nothing of statement %d or after it was", first)
+}
+
+func upTo(n int) string {
+	if n == 1 {
+		return "statement 1 was"
+	}
+	return fmt.Sprintf("statements 1 to %d were", n)
+}
+
+// failedStatement is which statement of a request failed, 0 if unknown.
+func failedStatement(err error) int {
+	var e *subjects.Error
+	if errors.As(err, &e) {
+		return e.Statement
+	}
+	return 0
+}
+
+func code(err error) subjects.Code {
+	var e *subjects.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// hopeless errors are not a statement's fault: sending it again, or the next one,
+// would not help.
+func hopeless(err error) bool {
+	switch code(err) {
+	case "":
+		var big *client.TooBigError
+		return !errors.As(err, &big)
+	case subjects.CodeUnavailable, subjects.CodeBusy, subjects.CodeOutcomeUnknown, subjects.CodeNotAcknowledged, subjects.CodeCancelled:
+		return true
+	}
+	return false
+}
+
+// unknown says that a request may have been executed although it failed.
+func unknown(err error) bool {
+	return code(err) == subjects.CodeOutcomeUnknown || errors.Is(err, client.ErrLost) ||
+		errors.Is(err, client.ErrTimeout) || errors.Is(err, context.Canceled) && code(err) == ""
+}
+
+func hasRows(resp *subjects.Response) bool {
+	for i := range resp.Results {
+		if len(resp.Results[i].Columns) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// clip makes a statement fit one line of a message.
+func clip(sql string) string {
+	const limit = 120
+	sql = strings.Join(strings.Fields(sql[:min(len(sql), 4*limit)]), " ")
+	if r := []rune(sql); len(r) > limit {
+		sql = string(r[:limit]) + "…"
+	}
+	return format.Safe(sql)
+}
+
+// readFile executes a script file from within the shell.
+func (s *Shell) readFile(ctx context.Context, name string) error {
+	if s.depth >= maxDepth {
+		return fmt.Errorf(".read is nested deeper than %d", maxDepth)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("open script: %w", err)
+	}
+	defer f.Close() // it was only read
+	var size int64
+	if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() {
+		size = fi.Size()
+	}
+	s.depth++
+	defer func() { s.depth-- }()
+	return s.Script(ctx, name, f, size)
+}

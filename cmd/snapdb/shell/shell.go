@@ -1,0 +1,209 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/cmd/snapdb/format"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+const (
+	// cancelGrace is how long the answer to a cancelled statement is waited
+	// for, to learn whether it was cancelled in time.
+	cancelGrace = 2 * time.Second
+	// answerGrace is how much longer than the server the shell waits.
+	answerGrace = 5 * time.Second
+)
+
+// ErrQuit is returned when .quit was read.
+var ErrQuit = errors.New("quit")
+
+// Config says how a shell begins; dot commands change most of it.
+type Config struct {
+	Session *client.Session
+	Node    string        // ask this node's copy; "": the master
+	Ack     subjects.Ack  // rule for writes; zero: the master's default
+	Format  format.Kind   // "": table
+	Timing  bool          // say after each statement what it did and how long it took
+	Timeout time.Duration // per statement; 0: the server's limit
+	// KeepGoing makes a script go on behind a statement that failed.
+	KeepGoing bool
+	// Progress shows on Stderr, which is then a terminal, how far a long script
+	// has come.
+	Progress bool
+	Stdout   io.Writer // results
+	Stderr   io.Writer // everything else
+}
+
+// Shell executes what it is given in one session. It is for one goroutine.
+type Shell struct {
+	Config
+	position uint64 // of the last write, for reads from a node
+	depth    int    // of .read in .read
+	history  func() []string
+}
+
+// New makes a shell. The error is for a node id that cannot be one.
+func New(c Config) (*Shell, error) {
+	if c.Format == "" {
+		c.Format = format.Table
+	}
+	s := &Shell{Config: c}
+	if err := s.Session.SetNode(c.Node); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close ends the session; an open transaction is rolled back, with a note.
+func (s *Shell) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerGrace)
+	defer cancel()
+	open, err := s.Session.Close(ctx)
+	if err != nil {
+		return err
+	}
+	if open {
+		s.note("the open transaction was rolled back")
+	}
+	return nil
+}
+
+// send executes a request. When ctx is cancelled the server is asked to stop and
+// its answer waited for a little, because it says what came of the statement.
+func (s *Shell) send(ctx context.Context, r *subjects.Request) (*subjects.Response, error) {
+	r.TimeoutMS = s.Timeout.Milliseconds()
+	if s.Node == "" {
+		r.Ack = s.Ack
+	} else {
+		r.MinPosition = s.position // what this shell has written, it also reads
+	}
+	wait, stop := s.patience(ctx)
+	defer stop()
+	resp, err := s.Session.Do(wait, r)
+	if resp != nil && len(resp.Applied)+len(resp.Pending) > 0 {
+		s.position = max(s.position, resp.Position)
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("the server did not say what came of the interrupted statement: %w", err)
+	}
+	return resp, err
+}
+
+// patience is the context of one request: it outlives ctx by cancelGrace, during
+// which the server is asked to stop.
+func (s *Shell) patience(ctx context.Context) (context.Context, func()) {
+	wait, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	if s.Timeout > 0 {
+		wait, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.Timeout+answerGrace)
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		// If the request to cancel is lost, so is the statement's answer.
+		_ = s.Session.Cancel()
+		select {
+		case <-wait.Done():
+		case <-time.After(cancelGrace):
+			cancel()
+		}
+	})
+	return wait, func() {
+		cancel()
+		if !stop() {
+			<-ended
+		}
+	}
+}
+
+// show writes all results of an answer, page by page.
+func (s *Shell) show(ctx context.Context, resp *subjects.Response) (rows int64, err error) {
+	for i := range resp.Results {
+		r := &resp.Results[i]
+		if len(r.Columns) == 0 {
+			continue
+		}
+		w := format.New(s.Format, s.Stdout)
+		if err := w.Begin(r.Columns); err != nil {
+			return rows, err
+		}
+		wait, stop := s.patience(ctx)
+		err := s.Session.Pages(wait, s.Timeout.Milliseconds(), r, func(page *subjects.Result) error {
+			rows += int64(len(page.Rows))
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return w.Rows(page.Rows)
+		})
+		stop()
+		if endErr := w.End(); err == nil {
+			err = endErr
+		}
+		if err != nil {
+			return rows, fmt.Errorf("after %s: %w", format.Count(rows, "row"), err)
+		}
+	}
+	return rows, nil
+}
+
+// execute sends one statement or text, shows what it returns, and what it did.
+func (s *Shell) execute(ctx context.Context, sql string) error {
+	start := time.Now()
+	resp, err := s.send(ctx, &subjects.Request{SQL: sql})
+	var rows int64
+	if err == nil {
+		rows, err = s.show(ctx, resp)
+	}
+	if s.Timing && resp != nil && (err == nil || resp.Position > 0) {
+		fmt.Fprintln(s.Stderr, summary(resp, rows, time.Since(start)))
+	}
+	return err
+}
+
+// summary is the line under a result: what was done, where it is in the log, and
+// who has it.
+func summary(resp *subjects.Response, rows int64, took time.Duration) string {
+	ms := fmt.Sprintf("%.1f ms", float64(took.Microseconds())/1000)
+	if resp.Position == 0 || resp.Applied == nil && resp.Pending == nil {
+		return "(" + format.Count(rows, "row") + " · " + ms + ")"
+	}
+	var changes int64
+	for i := range resp.Results {
+		changes += resp.Results[i].Changes
+	}
+	parts := []string{format.Count(changes, "row"), fmt.Sprintf("position %d", resp.Position)}
+	if len(resp.Applied) > 0 {
+		parts = append(parts, "applied by "+strings.Join(resp.Applied, " "))
+	}
+	if len(resp.Pending) > 0 {
+		parts = append(parts, "pending "+strings.Join(resp.Pending, " "))
+	}
+	return strings.Join(append(parts, ms), " · ")
+}
+
+// note says something that is neither result nor failure.
+func (s *Shell) note(text string, args ...any) {
+	fmt.Fprintf(s.Stderr, "note: "+text+"\n", args...)
+}
+
+// describe is an error with the place in the statement where it is, if known.
+func describe(err error, sql string) string {
+	text := format.Safe(err.Error())
+	var e *subjects.Error
+	if !errors.As(err, &e) || e.Code != subjects.CodeSyntax || e.Offset < 0 || e.Offset > len(sql) || e.Statement > 1 {
+		return text
+	}
+	from := strings.LastIndexByte(sql[:e.Offset], '\n') + 1
+	line, _, _ := strings.Cut(sql[from:], "\n")
+	before := format.Safe(sql[from:e.Offset])
+	if format.Width(line) > 200 {
+		return text
+	}
+	return fmt.Sprintf("%s\n  %s\n  %s^", text, format.Safe(line), strings.Repeat(" ", format.Width(before)))
+}
