@@ -6,9 +6,14 @@ import (
 	"strconv"
 )
 
+// maxToken bounds session names and repeat-safe ids, in bytes: the server keeps
+// them.
+const maxToken = 256
+
 const exampleRequest = `{"db":"SnapDB","sql":"SELECT * FROM Users WHERE id = ?","args":[1]}`
 
-// AppendRequest writes a request; fields that are zero are left out.
+// AppendRequest writes a request; fields that are zero are left out, and Args
+// without SQL.
 func AppendRequest(dst []byte, r *Request) []byte {
 	dst = append(dst, '{')
 	start := len(dst)
@@ -24,10 +29,9 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	}
 	text("db", r.DB)
 	text("sql", r.SQL)
-	if len(r.Args) > 0 && len(dst) == start {
-		dst = append(dst, `"sql":""`...) // args alone would begin with a comma
+	if r.SQL != "" {
+		dst = appendArgs(dst, r.Args)
 	}
-	dst = appendArgs(dst, r.Args)
 	if len(r.Stmts) > 0 {
 		dst = appendName(dst, start, "stmts")
 		dst = append(dst, '[')
@@ -101,8 +105,10 @@ func (s *scanner) checkRequest(r *Request) {
 		s.fail(`the request needs "sql", "stmts" or "more"; it looks like %s`, exampleRequest)
 	case ways > 1:
 		s.fail(`only one of "sql", "stmts" and "more" can be given`)
-	case len(r.Args) > 0 && r.SQL == "":
+	case r.Args != nil && r.SQL == "":
 		s.fail(`"args" belongs to "sql"; a statement in "stmts" has its own`)
+	case len(r.Session) > maxToken || len(r.ID) > maxToken:
+		s.fail(`"session" and "id" have at most %d bytes`, maxToken)
 	}
 }
 
