@@ -1,0 +1,245 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Errors of the log.
+var (
+	// ErrFenced: another db.epoch is newer than the term of this publish.
+	ErrFenced = errors.New("fenced by a newer epoch")
+	// ErrLogFull: the log has reached its limit. Nothing was stored.
+	ErrLogFull = errors.New("the log is full")
+	// ErrUnanswered: no answer came. The message may or may not be stored.
+	ErrUnanswered = errors.New("the log did not answer")
+	// ErrNoMessage: there is no message at that position.
+	ErrNoMessage = errors.New("no message at that position")
+	// ErrRefused: JetStream refused the publish for another reason.
+	ErrRefused = errors.New("the log refused the message")
+)
+
+// Codes of JetStream errors (https://docs.nats.io, errors.json of the server).
+const (
+	codeWrongLastSequence        = 10071
+	codeWrongLastSequenceGeneric = 10164
+	codeMaximumBytes             = 10077
+	codeInsufficientResources    = 10023
+)
+
+// Headers of JetStream.
+const (
+	headerExpectSubjectSeq  = "Nats-Expected-Last-Subject-Sequence"
+	headerExpectSubjectName = "Nats-Expected-Last-Subject-Sequence-Subject"
+)
+
+// Entry is one message of the stream.
+type Entry struct {
+	Position uint64
+	Subject  string
+	Message  *subjects.Message // set for what can be a message of the log
+	Foreign  error             // on db.replicate, but no message of the log: why
+}
+
+// Log is the log as its only writer sees it.
+type Log struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+// OpenLog opens the log over a connection of [Broker.Connect].
+func (b *Broker) OpenLog(nc *nats.Conn) (*Log, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	return &Log{nc, js}, nil
+}
+
+// pubAck is JetStream's answer to a publish.
+type pubAck struct {
+	Stream string `json:"stream"`
+	Seq    uint64 `json:"seq"`
+	Error  *struct {
+		Code    int    `json:"err_code"`
+		Message string `json:"description"`
+	} `json:"error"`
+}
+
+// publish stores a message if the last one on db.epoch is still at epoch.
+func (l *Log) publish(ctx context.Context, subject string, header nats.Header, body []byte, epoch uint64) (uint64, error) {
+	header[headerExpectSubjectSeq] = []string{strconv.FormatUint(epoch, 10)}
+	header[headerExpectSubjectName] = []string{subjects.Epoch}
+	msg, err := l.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Header: header, Data: body})
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return 0, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrUnanswered, err)
+	}
+	var ack pubAck
+	if err := json.Unmarshal(msg.Data, &ack); err != nil {
+		return 0, fmt.Errorf("%w: answer %.80q: %w", ErrUnanswered, msg.Data, err)
+	}
+	if e := ack.Error; e != nil {
+		cause := ErrRefused
+		switch e.Code {
+		case codeWrongLastSequence, codeWrongLastSequenceGeneric:
+			cause = ErrFenced
+		case codeMaximumBytes, codeInsufficientResources:
+			cause = ErrLogFull
+		}
+		return 0, fmt.Errorf("%w: %s (%d)", cause, e.Message, e.Code)
+	}
+	if ack.Stream != subjects.LogStream || ack.Seq <= epoch {
+		return 0, fmt.Errorf("%w: strange answer %.80q", ErrUnanswered, msg.Data)
+	}
+	return ack.Seq, nil
+}
+
+// Claim publishes body on db.epoch and returns its sequence: the term in which
+// the caller is the master. Of several who try at once, one wins; the others get
+// ErrFenced.
+func (l *Log) Claim(ctx context.Context, body []byte) (uint64, error) {
+	last, _, err := l.LastEpoch(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return l.publish(ctx, subjects.Epoch, nats.Header{}, body, last)
+}
+
+// LastEpoch is the newest message on db.epoch; position 0 if there is none.
+func (l *Log) LastEpoch(ctx context.Context) (uint64, []byte, error) {
+	s, err := l.js.Stream(ctx, subjects.LogStream)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%w: %w", ErrUnanswered, err)
+	}
+	m, err := s.GetLastMsgForSubject(ctx, subjects.Epoch)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil, nil
+	}
+	if err != nil {
+		return 0, nil, fmt.Errorf("%w: read last epoch: %w", ErrUnanswered, err)
+	}
+	return m.Sequence, m.Data, nil
+}
+
+// Append stores a message of the log, fenced by h.Term, and returns its position
+// when it is on stable storage. The errors say what is certain: ErrFenced,
+// ErrLogFull and ErrRefused that it is not stored, ErrUnanswered nothing.
+func (l *Log) Append(ctx context.Context, h subjects.Header, body []byte) (uint64, error) {
+	return l.publish(ctx, subjects.Replicate, subjects.EncodeHeader(h), body, h.Term)
+}
+
+// Get reads one message.
+func (l *Log) Get(ctx context.Context, position uint64) (Entry, error) {
+	s, err := l.js.Stream(ctx, subjects.LogStream)
+	if err != nil {
+		return Entry{}, fmt.Errorf("%w: %w", ErrUnanswered, err)
+	}
+	m, err := s.GetMsg(ctx, position)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Entry{}, fmt.Errorf("%w: %d", ErrNoMessage, position)
+	}
+	if err != nil {
+		return Entry{}, fmt.Errorf("%w: read position %d: %w", ErrUnanswered, position, err)
+	}
+	return entry(m.Sequence, m.Subject, m.Header, m.Data), nil
+}
+
+func entry(position uint64, subject string, header nats.Header, data []byte) Entry {
+	e := Entry{Position: position, Subject: subject}
+	if subject != subjects.Replicate {
+		return e
+	}
+	h, err := subjects.DecodeHeader(header)
+	if err != nil {
+		e.Foreign = err
+		return e
+	}
+	e.Message = &subjects.Message{Position: position, Header: h, Data: data}
+	return e
+}
+
+// Read hands the messages from one position to another to fn, in order.
+func (l *Log) Read(ctx context.Context, from, to uint64, fn func(Entry) error) error {
+	if from > to {
+		return nil
+	}
+	cons, err := l.js.CreateConsumer(ctx, subjects.LogStream, jetstream.ConsumerConfig{
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(1, from),
+	})
+	if err != nil {
+		return fmt.Errorf("make reader: %w", err)
+	}
+	return readConsumer(ctx, cons, func(batch []Entry) error {
+		for _, e := range batch {
+			if e.Position > to {
+				return errEnough
+			}
+			if err := fn(e); err != nil {
+				return err
+			}
+			if e.Position == to {
+				return errEnough
+			}
+		}
+		return nil
+	})
+}
+
+// errEnough ends a Read.
+var errEnough = errors.New("enough")
+
+// Resolve says whether a message with that log id is stored at from or later. It
+// is certain only after a Claim that followed the publish.
+func (l *Log) Resolve(ctx context.Context, id string, from uint64) (position uint64, found bool, err error) {
+	term, _, err := l.LastEpoch(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	err = l.Read(ctx, from, term, func(e Entry) error {
+		if e.Message != nil && e.Message.Header.ID == id {
+			position, found = e.Position, true
+			return errEnough
+		}
+		return nil
+	})
+	return position, found, err
+}
+
+// readerLife is how long a consumer outlives its reader.
+const readerLife = 5 * time.Minute
+
+// AddReader makes the consumer with which a slave reads from position start on.
+// It keeps no state on disk: a slave knows by itself what it has applied, and a
+// hundred consumers that write their state ten times a second slow every publish.
+func (l *Log) AddReader(ctx context.Context, name string, start uint64) error {
+	_, err := l.js.CreateConsumer(ctx, subjects.LogStream, jetstream.ConsumerConfig{
+		Name: name, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: readerLife,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(1, start), FilterSubject: subjects.Replicate,
+	})
+	if err != nil {
+		return fmt.Errorf("make consumer %s: %w", name, err)
+	}
+	return nil
+}
+
+// RemoveReader removes a consumer; one that is gone already is no error.
+func (l *Log) RemoveReader(ctx context.Context, name string) error {
+	err := l.js.DeleteConsumer(ctx, subjects.LogStream, name)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("remove consumer %s: %w", name, err)
+	}
+	return nil
+}
