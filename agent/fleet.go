@@ -228,9 +228,7 @@ func (f *fleet) onAck(msg *nats.Msg) {
 	mem.seen = now
 	a := f.ledger.account(id)
 	for db, position := range ack.Applied {
-		if b := f.ledger.books[db]; b != nil && position <= b.head {
-			f.ledger.acknowledge(a, db, position, now)
-		}
+		f.ledger.acknowledge(a, db, position, now)
 	}
 	for db := range ack.Applying {
 		if f.ledger.books[db] != nil {

@@ -39,6 +39,7 @@ type account struct {
 // standing is one slave in one database.
 type standing struct {
 	acked    uint64
+	early    uint64 // acknowledged before the master knew that it is in the log
 	inSync   bool
 	progress time.Time // last acknowledgement or sign of work while behind
 	covered  time.Time // since when it has covered the head; zero: it has not
@@ -160,7 +161,15 @@ func (l *ledger) logged(db string, position uint64, waiting []*waiter, now time.
 	b.head, b.at = position, now
 	p := &page{position: position, at: now, waiting: waiting, missing: map[*account]struct{}{}}
 	for _, a := range l.slaves {
-		if s := a.books[db]; s != nil && s.inSync {
+		s := a.books[db]
+		if s == nil {
+			continue
+		}
+		if s.early == position {
+			s.acked, s.progress = position, now
+		}
+		s.early = 0
+		if s.inSync && s.acked < position {
 			if len(b.open) == 0 {
 				s.progress = now // it had nothing to do until now
 			}
@@ -173,16 +182,22 @@ func (l *ledger) logged(db string, position uint64, waiting []*waiter, now time.
 
 // acknowledge takes a slave's word that it has applied db up to position.
 func (l *ledger) acknowledge(a *account, db string, position uint64, now time.Time) {
-	s := a.standing(db)
-	if position <= s.acked {
-		return
-	}
-	s.acked, s.progress = position, now
-	l.cover(db, s, now)
 	b := l.books[db]
 	if b == nil {
 		return
 	}
+	s := a.standing(db)
+	switch {
+	case position <= s.acked:
+		return
+	case position > b.head:
+		// A quick slave answers before the master has its own. One message of a
+		// database is under way at a time: if it is not this one, it is none.
+		s.early = position
+		return
+	}
+	s.acked, s.progress = position, now
+	l.cover(db, s, now)
 	for _, p := range b.open {
 		if p.position > position {
 			break

@@ -117,11 +117,13 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.begin(); err != nil {
-		return nil, errors.Join(err, s.store.Close())
-	}
 	s.life, s.end = context.WithCancel(ctx)
 	s.work, s.abort = context.WithCancel(context.WithoutCancel(ctx))
+	if err := s.begin(); err != nil {
+		s.end()
+		s.abort()
+		return nil, errors.Join(err, s.store.Close())
+	}
 	go s.main()
 	return s, nil
 }
@@ -161,15 +163,12 @@ func (s *Slave) connect() (*nats.Conn, error) {
 		nats.PingInterval(5*time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.ConnectHandler(func(*nats.Conn) { s.online.ring() }),
-		nats.ReconnectHandler(func(*nats.Conn) {
-			s.leave(errReconnected)
-			s.online.ring()
-		}),
+		nats.ReconnectHandler(func(*nats.Conn) { s.online.ring() }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if s.life.Err() == nil {
 				s.log.Warn("connection to the master lost", "error", err)
 			}
-			s.leave(errReconnected)
+			s.leave(errDisconnected)
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			s.log.Warn("connection", "error", err)
@@ -234,11 +233,6 @@ func (s *Slave) follow() error {
 		}
 		if ses == nil {
 			return nil // stopped
-		}
-		if s.service == nil {
-			if err := s.open(); err != nil {
-				return err
-			}
 		}
 		err = s.read(ses)
 		if s.life.Err() != nil {

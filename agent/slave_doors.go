@@ -40,6 +40,13 @@ func (s *Slave) open() error {
 			return fmt.Errorf("open door %s: %w", door.subject, err)
 		}
 	}
+	// Whoever hears that the node is there must find its doors. If the connection
+	// is lost right now, they open when it is back.
+	ctx, cancel := context.WithTimeout(s.life, time.Second)
+	defer cancel()
+	if err := s.nc.FlushWithContext(ctx); err != nil {
+		s.log.Debug("doors not confirmed", "error", err)
+	}
 	return nil
 }
 

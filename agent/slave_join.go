@@ -36,11 +36,11 @@ func (e *RefusedError) forGood() bool {
 
 // Reasons for joining again.
 var (
-	errReconnected = errors.New("connection lost")
-	errSilence     = errors.New("behind the master and nothing arrives")
-	errGap         = errors.New("a message of the log is missing")
-	errAskAgain    = errors.New("the master may know a position now that it did not know")
-	errRecovered   = errors.New("a stopped database goes on")
+	errDisconnected = errors.New("connection lost")
+	errSilence      = errors.New("behind the master and nothing arrives")
+	errGap          = errors.New("a message of the log is missing")
+	errAskAgain     = errors.New("the master may know a position now that it did not know")
+	errRecovered    = errors.New("a stopped database goes on")
 )
 
 // joinPatience is how long one join may take.
@@ -63,7 +63,7 @@ type stay struct {
 // join asks to be let in until it is. It returns nil without error when the
 // slave is stopped, and an error when there is no use in asking again.
 func (s *Slave) join(pause *backOff) (*stay, error) {
-	for first := s.neverJoined(); ; {
+	for first := s.service == nil; ; {
 		resp, err := s.ask()
 		if s.life.Err() != nil {
 			return nil, nil
@@ -71,6 +71,11 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 		var refused *RefusedError
 		switch {
 		case err == nil:
+			if first {
+				if err := s.open(); err != nil {
+					return nil, err
+				}
+			}
 			return s.enter(resp), nil
 		case errors.As(err, &refused) && first && refused.forGood():
 			return nil, err
@@ -85,8 +90,6 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 		}
 	}
 }
-
-func (s *Slave) neverJoined() bool { return s.service == nil }
 
 // ask is one attempt to join.
 func (s *Slave) ask() (*subjects.JoinResponse, error) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,7 @@ import (
 // origin is the source of a log for slaves under test: a real broker and a real
 // store, with every answer to a join in the hands of the test.
 type origin struct {
-	t     *testing.T
+	t     testing.TB
 	b     *broker.Broker
 	dir   string
 	nc    *nats.Conn
@@ -45,7 +46,7 @@ type origin struct {
 	readers []string
 }
 
-func newOrigin(t *testing.T) *origin {
+func newOrigin(t testing.TB) *origin {
 	t.Helper()
 	o := &origin{t: t, dir: t.TempDir(), states: map[string]subjects.StatusMessage{}}
 	var err error
@@ -106,6 +107,12 @@ func (o *origin) down() {
 	if err := o.b.Close(ctx); err != nil {
 		o.t.Error(err)
 	}
+}
+
+// append stores a message in the origin's term.
+func (o *origin) append(h subjects.Header, body []byte) (uint64, error) {
+	h.Term = o.term
+	return o.log.Append(testContext(o.t), h, body)
 }
 
 func (o *origin) heads() subjects.HeadsMessage {
@@ -233,7 +240,7 @@ func (o *origin) catalog(sql string) uint64 {
 	body := c.Body(cmd, 1)
 	at := c.Applied()
 	h := subjects.Header{DB: subjects.Catalog, Prev: at.Number, Chain: subjects.NextChain(at.Chain, 0, body), ID: "x"}
-	position, err := o.log.Append(testContext(o.t), h, body)
+	position, err := o.append(h, body)
 	if err == nil {
 		err = o.store.ApplyCatalog(&subjects.Message{Position: position, Header: h, Data: body})
 	}
@@ -288,7 +295,7 @@ func (o *origin) group(name string, sqls ...string) (*exec.Group, subjects.Heade
 func (o *origin) write(name string, sqls ...string) uint64 {
 	o.t.Helper()
 	g, h, body := o.group(name, sqls...)
-	position, err := o.log.Append(testContext(o.t), h, body)
+	position, err := o.append(h, body)
 	if err == nil {
 		err = g.Commit(position, h.Chain)
 	}
@@ -309,7 +316,7 @@ func (o *origin) start(dir string) *agent.Slave {
 	return s
 }
 
-func stop(t *testing.T, s *agent.Slave) {
+func stop(t testing.TB, s *agent.Slave) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -318,14 +325,14 @@ func stop(t *testing.T, s *agent.Slave) {
 	}
 }
 
-func testContext(t *testing.T) context.Context {
+func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
 // until waits for a condition.
-func until(t *testing.T, what string, cond func() bool) {
+func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	end := time.NewTimer(15 * time.Second)
 	defer end.Stop()
@@ -348,20 +355,31 @@ func position(s *agent.Slave, db string) uint64 {
 	return d.Applied().Number
 }
 
-func untilAt(t *testing.T, s *agent.Slave, db string, n uint64) {
+func untilAt(t testing.TB, s *agent.Slave, db string, n uint64) {
 	t.Helper()
 	until(t, fmt.Sprintf("%s at %d", db, n), func() bool { return position(s, db) >= n })
 }
 
-func untilState(t *testing.T, s *agent.Slave, want subjects.State) {
+func untilState(t testing.TB, s *agent.Slave, want subjects.State) {
 	t.Helper()
 	until(t, "state "+string(want), func() bool { return s.Status().State == want })
+}
+
+// public is a connection with everybody's rights.
+func (o *origin) public() *nats.Conn {
+	o.t.Helper()
+	nc, err := nats.Connect(o.b.URL())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.t.Cleanup(nc.Close)
+	return nc
 }
 
 // ask sends a query to the node's door.
 func (o *origin) ask(id string, req subjects.Request) *subjects.Response {
 	o.t.Helper()
-	msg, err := o.nc.RequestWithContext(testContext(o.t), subjects.NodeQuery(id), subjects.AppendRequest(nil, &req))
+	msg, err := o.public().RequestWithContext(testContext(o.t), subjects.NodeQuery(id), subjects.AppendRequest(nil, &req))
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -462,7 +480,7 @@ func TestSlavePassesOverForeignMessages(t *testing.T) {
 	noDB.DB = "nobody"
 	wrongInc.Inc += 1000
 	for _, h := range []subjects.Header{wrongChain, noDB, wrongInc} {
-		if _, err := o.log.Append(testContext(t), h, body); err != nil {
+		if _, err := o.append(h, body); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -550,7 +568,7 @@ func TestSlaveShowsDivergence(t *testing.T) {
 	body.Txns[0].Sum++
 	forged := subjects.AppendBody(nil, &body)
 	h.Chain = subjects.NextChain(o.db("a").Applied().Chain, h.Inc, forged)
-	n, err := o.log.Append(testContext(t), h, forged)
+	n, err := o.append(h, forged)
 	if err == nil {
 		err = g.Commit(n, h.Chain)
 	}
@@ -797,7 +815,7 @@ func TestSlaveObeys(t *testing.T) {
 		`{"op":"fly"}`: func(r subjects.CtlResponse) bool { return !r.OK && strings.Contains(r.Error, "info, ping") },
 		`{"op":`:       func(r subjects.CtlResponse) bool { return !r.OK && strings.Contains(r.Error, "malformed") },
 	} {
-		msg, err := o.nc.RequestWithContext(testContext(t), subjects.NodeCtl("snap1"), []byte(request))
+		msg, err := o.public().RequestWithContext(testContext(t), subjects.NodeCtl("snap1"), []byte(request))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -823,6 +841,11 @@ func TestSlaveStops(t *testing.T) {
 		t.Error(err)
 	}
 	stop(t, s)
+	until(t, "no goroutine of the slave left", func() bool {
+		buf := make([]byte, 1<<20)
+		stacks := string(buf[:runtime.Stack(buf, true)])
+		return !strings.Contains(stacks, "agent.(*Slave)") && !strings.Contains(stacks, "agent.(*lane)") && !strings.Contains(stacks, "agent.(*logWire)")
+	})
 	until(t, "goodbye", func() bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -856,4 +879,142 @@ func TestSlaveLogsOnTheWire(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("no line came")
 	}
+}
+
+// While heads come that it does not reach, a slave says how far it lags, and it
+// stops saying so once it is there.
+func TestSlaveShowsLag(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	o.write("a", "CREATE TABLE t (x)")
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+
+	// The origin knows of a write that the log does not bring.
+	g, h, body := o.group("a", "INSERT INTO t VALUES (1)")
+	heads := o.heads()
+	heads.Heads["a"] = subjects.Head{Incarnation: h.Inc, Position: heads.Cursor + 1, Chain: h.Chain.String()}
+	heads.Cursor++
+	data, err := json.Marshal(heads)
+	if err == nil {
+		err = o.nc.Publish(subjects.Heads, data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	untilState(t, s, subjects.StateLagging)
+	if st := s.Status(); st.LagMS < 2000 || st.Databases["a"].State != subjects.StateLagging || st.Cursor >= heads.Cursor {
+		t.Errorf("%+v", st)
+	}
+	until(t, "joined again after silence", func() bool { return o.joinCount() >= 2 })
+	n, err := o.append(h, body)
+	if err == nil {
+		err = g.Commit(n, h.Chain)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	untilAt(t, s, "a", n)
+	o.publishHeads()
+	until(t, "no lag", func() bool {
+		st := s.Status()
+		return st.State == subjects.StateOnline && st.LagMS == 0 && st.Cursor == n
+	})
+}
+
+// A database that is dropped while heads wait for it must not hold them up for ever.
+func TestSlaveForgetsHeadsOfDropped(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+	heads := o.heads()
+	a := heads.Heads["a"]
+	a.Position += 1000
+	heads.Heads["a"] = a
+	data, err := json.Marshal(heads)
+	if err == nil {
+		err = o.nc.Publish(subjects.Heads, data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "behind", func() bool { return s.Status().Databases["a"].Head == a.Position })
+	n := o.catalog("DROP DATABASE a")
+	until(t, "dropped", func() bool { return s.Store().Catalog().Applied().Number == n })
+	o.publishHeads()
+	until(t, "no lag", func() bool {
+		st := s.Status()
+		return st.LagMS == 0 && st.Cursor == n && st.State == subjects.StateOnline
+	})
+}
+
+// A long apply shows that it is at work before it is done.
+func TestSlaveShowsProgress(t *testing.T) {
+	o := newOrigin(t)
+	o.catalog("CREATE DATABASE a")
+	o.write("a", "CREATE TABLE t (x)")
+	s := o.start(t.TempDir())
+	untilState(t, s, subjects.StateOnline)
+	many := []string{}
+	for range 3000 {
+		many = append(many, "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n < 1000) SELECT count(*) FROM c")
+	}
+	n := o.write("a", many...)
+	untilAt(t, s, "a", n)
+	until(t, "acknowledged", func() bool { return o.acked("a") == n })
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, ack := range o.acks {
+		if ack.Applying["a"] > 0 && ack.Session == 101 {
+			return
+		}
+	}
+	t.Error("no progress was acknowledged")
+}
+
+// BenchmarkSlaveLatency is the time from a message being in the log until its
+// acknowledgement has arrived.
+func BenchmarkSlaveLatency(b *testing.B) {
+	o := newOrigin(b)
+	o.catalog("CREATE DATABASE a")
+	o.write("a", "CREATE TABLE t (x)")
+	s := o.start(b.TempDir())
+	untilState(b, s, subjects.StateOnline)
+	acks := make(chan uint64, 16)
+	if _, err := o.nc.Subscribe(subjects.NodeAck("snap1"), func(msg *nats.Msg) {
+		var ack subjects.AckMessage
+		if err := subjects.DecodeAck(msg.Data, &ack); err == nil && ack.Applied["a"] > 0 {
+			acks <- ack.Applied["a"]
+		}
+	}); err != nil {
+		b.Fatal(err)
+	}
+	var spent time.Duration
+	for b.Loop() {
+		n := o.write("a", "INSERT INTO t VALUES (1)")
+		start := time.Now()
+		for <-acks < n {
+		}
+		spent += time.Since(start)
+	}
+	b.ReportMetric(float64(spent.Microseconds())/float64(b.N), "us/ack-after-commit")
+}
+
+// BenchmarkSlaveCatchUp is how fast an empty slave applies a log of small groups.
+func BenchmarkSlaveCatchUp(b *testing.B) {
+	o := newOrigin(b)
+	o.catalog("CREATE DATABASE a")
+	o.write("a", "CREATE TABLE t (x)")
+	const messages = 2000
+	var last uint64
+	for range messages {
+		last = o.write("a", "INSERT INTO t VALUES (1)")
+	}
+	for b.Loop() {
+		s := o.start(b.TempDir())
+		until(b, "caught up", func() bool { return position(s, "a") >= last })
+		stop(b, s)
+	}
+	b.ReportMetric(float64(messages)*float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }

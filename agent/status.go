@@ -123,7 +123,7 @@ func (s *Slave) noteHeads(h *subjects.HeadsMessage) {
 	s.mu.Lock()
 	t := &target{at: time.Now(), cursor: h.Cursor, behind: map[string]subjects.Head{}}
 	for db, head := range h.Heads {
-		if inc, position, ok := s.at(db); !ok || !covers(inc, position, head) {
+		if !s.has(db, head) {
 			t.behind[db] = head
 		}
 	}
@@ -150,6 +150,16 @@ func (s *Slave) settled() bool {
 		return true
 	}
 	return false
+}
+
+// has says whether this node has all that a head says. Of a database that is not
+// here it has everything if it was here before, and was dropped since.
+func (s *Slave) has(db string, h subjects.Head) bool {
+	inc, position, ok := s.at(db)
+	if !ok {
+		return s.store.Catalog().Applied().Number >= h.Incarnation
+	}
+	return covers(inc, position, h)
 }
 
 // at is the incarnation and position of a database here.
@@ -184,9 +194,21 @@ func (s *Slave) noteApplied(d *exec.Database, position uint64) {
 
 // recheck compares everything again, after databases were made or dropped.
 func (s *Slave) recheck() {
-	for _, d := range s.store.Databases() {
-		s.noteApplied(d, d.Applied().Number)
+	s.mu.Lock()
+	for _, t := range []*target{s.way.chased, s.way.newest} {
+		if t == nil {
+			continue
+		}
+		for db, h := range t.behind {
+			if s.has(db, h) {
+				delete(t.behind, db)
+			}
+		}
 	}
+	s.settled()
+	s.mu.Unlock()
+	s.advance.ring()
+	s.tell()
 }
 
 // check looks whether the log still brings what the heads promise, and joins
@@ -195,23 +217,23 @@ func (s *Slave) check() {
 	s.mu.Lock()
 	ses, heads := s.stay, s.way.heads
 	s.mu.Unlock()
-	if ses == nil {
-		return
+	if ses == nil || ses.ctx.Err() != nil {
+		return // the next join begins anew
 	}
 	read := ses.read.Load() // before looking at lanes and positions
-	behind := false
+	behind, busy := false, false
 	for name, h := range heads {
 		d, ok := s.find(name)
 		if !ok || d.Incarnation() != h.Incarnation {
-			behind = true
+			behind = behind || !s.has(name, h)
 			continue
 		}
 		l := s.lane(d)
-		if name == subjects.Catalog && !s.idle() || !l.idle() {
-			return // it is at work
-		}
+		idle := l.idle() && (name != subjects.Catalog || s.idle()) // before its position
 		at := d.Applied()
 		switch {
+		case !idle:
+			busy = true
 		case l.rejected():
 			if h.Position >= at.Number && l.askOnce(at.Number) {
 				s.leave(errAskAgain)
@@ -229,7 +251,7 @@ func (s *Slave) check() {
 		}
 	}
 	arrived := ses.began.Add(time.Duration(ses.arrived.Load()))
-	if behind && time.Since(arrived) > silence {
+	if behind && !busy && time.Since(arrived) > silence {
 		s.leave(errSilence)
 	}
 }
