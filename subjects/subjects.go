@@ -30,6 +30,10 @@ const (
 	// SQL, Query only reads.
 	Exec  = "db.exec"
 	Query = "db.query"
+	// Cancel is where a client asks to stop what one of its sessions is
+	// executing at the master; the body is the session's name. It has no reply:
+	// the cancelled request answers with CodeCancelled.
+	Cancel = "db.cancel"
 	// Join is where a slave asks to be let in.
 	Join = "cluster.join"
 	// Heads is where the master says how far each database has come.

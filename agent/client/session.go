@@ -10,11 +10,6 @@ import (
 	"github.com/snapdb/snapdb/subjects"
 )
 
-// CancelSubject is where a client asks to stop what one of its sessions is
-// executing; the body is the session's name. It has no reply: the cancelled
-// request answers with [subjects.CodeCancelled].
-const CancelSubject = "db.cancel"
-
 // Session is a conversation with one door: it remembers the database chosen by
 // USE and whether a transaction is open. Its requests must follow one another;
 // Cancel may be called at any time.
@@ -108,7 +103,7 @@ func (s *Session) fill(r *subjects.Request) (door string) {
 
 // Cancel asks the server to stop what the session is executing. It does not wait.
 func (s *Session) Cancel() error {
-	if err := s.c.nc.Publish(CancelSubject, []byte(s.id)); err != nil {
+	if err := s.c.nc.Publish(subjects.Cancel, []byte(s.id)); err != nil {
 		return fmt.Errorf("ask to cancel: %w", err)
 	}
 	return nil
