@@ -1,0 +1,238 @@
+// Package bench is `snapdb bench`: it loads a cluster through its NATS doors, as
+// programs would, and reports throughput, latency, and how far slaves are behind.
+//
+// It measures from the outside and knows nothing of how a cluster works. The
+// load generator runs on the machine it is started on; with [Options.Local] so
+// does the whole cluster, in processes of its own.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Workload is what clients do.
+type Workload string
+
+// The workloads.
+const (
+	Insert  Workload = "insert"  // single-row INSERTs
+	Tx      Workload = "tx"      // transactions of Options.Rows rows
+	Get     Workload = "get"     // SELECTs of one row by its key
+	Mixed   Workload = "mixed"   // nine Gets to one Insert
+	CatchUp Workload = "catchup" // Inserts while a slave is away, then its return
+)
+
+// Workloads are all of them, for help texts.
+func Workloads() []string {
+	return []string{string(Insert), string(Tx), string(Get), string(Mixed), string(CatchUp)}
+}
+
+// Options say what to measure.
+type Options struct {
+	Server      string        // URL of a running master; unused with Local
+	Local       int           // start a master and so many slaves as processes
+	Workload    Workload      //
+	Clients     int           // each has one request under way at a time
+	Connections int           // shared by the clients
+	Duration    time.Duration // of the load
+	Rate        int           // operations a second of all clients together; 0: as many as they can
+	Ack         subjects.Ack  // of writes; zero: the master's default
+	Rows        int           // of a Tx
+	Node        string        // that Gets read from; "": the master
+	Progress    io.Writer     // log lines of processes that bench starts
+}
+
+// Check says what is wrong with the options, by the names of their flags.
+func (o *Options) Check() error {
+	switch {
+	case !slices.Contains(Workloads(), string(o.Workload)):
+		return fmt.Errorf("--workload: must be one of %v, not %q", Workloads(), o.Workload)
+	case o.Clients < 1 || o.Connections < 1 || o.Connections > o.Clients:
+		return errors.New("--clients and --connections: must be at least 1, with no more connections than clients")
+	case o.Duration <= 0 || o.Rows < 1 || o.Rate < 0 || o.Local < 0:
+		return errors.New("--duration and --rows must be positive, --rate and --local not negative")
+	case o.Workload == CatchUp && o.Local == 0:
+		return errors.New("--workload catchup: stops and starts a slave and needs --local")
+	case o.Node != "":
+		if err := subjects.CheckNodeID(o.Node); err != nil {
+			return fmt.Errorf("--node: %w", err)
+		}
+	}
+	return nil
+}
+
+// Report is what was measured. Times are in milliseconds, memory in MB of 10^6 bytes.
+type Report struct {
+	Workload    Workload       `json:"workload"`
+	Clients     int            `json:"clients"`
+	Connections int            `json:"connections"`
+	Ack         string         `json:"ack,omitempty"`
+	Seconds     float64        `json:"seconds"`
+	Ops         int64          `json:"ops"`
+	OpsPerS     float64        `json:"ops_per_s"`
+	RowsPerS    float64        `json:"rows_per_s"`
+	P50MS       float64        `json:"p50_ms"`
+	P99MS       float64        `json:"p99_ms"`
+	P999MS      float64        `json:"p999_ms"`
+	Errors      int64          `json:"errors"`
+	FirstError  string         `json:"first_error,omitempty"`
+	Lag         map[string]Lag `json:"lag"`
+	// CatchUpPerS is how many transactions a second the returning slave applied.
+	CatchUpPerS float64   `json:"catchup_per_s,omitempty"`
+	Processes   []Process `json:"processes,omitempty"` // those that bench started
+}
+
+// Lag is how a slave follows: the time from the answer of a write until the slave
+// has applied it, over a sample of writes, and the positions it was behind when
+// the load ended.
+type Lag struct {
+	Samples   int     `json:"samples"`
+	P50MS     float64 `json:"p50_ms"`
+	P99MS     float64 `json:"p99_ms"`
+	Positions uint64  `json:"positions"`
+}
+
+// Process is what a process of the local cluster used.
+type Process struct {
+	Name   string  `json:"name"`
+	IdleMB float64 `json:"idle_mb"` // resident before the load
+	PeakMB float64 `json:"peak_mb"` // resident at most
+	CPUS   float64 `json:"cpu_s"`   // processor time over its whole life
+}
+
+// database is made for the measurement and dropped after it.
+const database = "snapdbench"
+
+// keys is how many rows point reads choose from.
+const keys = 10_000
+
+// Run measures.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	var cluster *local
+	if o.Local > 0 {
+		var err error
+		if cluster, err = startLocal(ctx, o.Local, o.Progress); err != nil {
+			return nil, err
+		}
+		defer cluster.stop()
+		o.Server = cluster.url
+	}
+	report, err := o.measure(ctx, cluster)
+	if err == nil && cluster != nil {
+		report.Processes = cluster.stop()
+	}
+	return report, err
+}
+
+func (o Options) measure(ctx context.Context, cluster *local) (*Report, error) {
+	clients := make([]*client.Client, o.Connections)
+	for i := range clients {
+		c, err := client.Connect(ctx, o.Server, client.Options{Name: "snapdb bench"})
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		clients[i] = c
+	}
+	if err := awaitSlaves(ctx, clients[0], o.Local); err != nil {
+		return nil, err
+	}
+	if cluster != nil {
+		cluster.noteIdle()
+	}
+	if err := prepare(ctx, clients[0]); err != nil {
+		return nil, err
+	}
+	var report *Report
+	var err error
+	if o.Workload == CatchUp {
+		report, err = o.catchUp(ctx, clients, cluster)
+	} else {
+		report, err = o.load(ctx, clients)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := clients[0].Exec(context.WithoutCancel(ctx), &subjects.Request{SQL: "DROP DATABASE IF EXISTS " + database}); err != nil {
+		return nil, fmt.Errorf("clean up: %w", err)
+	}
+	return report, nil
+}
+
+// prepare makes the database and the rows that point reads find.
+func prepare(ctx context.Context, c *client.Client) error {
+	for _, r := range []*subjects.Request{
+		{SQL: "DROP DATABASE IF EXISTS " + database},
+		{SQL: "CREATE DATABASE " + database},
+		{DB: database, SQL: "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)"},
+		{DB: database, SQL: fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < %d) INSERT INTO t SELECT i, i*7, 'row '||i FROM n", keys)},
+	} {
+		if _, err := c.Exec(ctx, r); err != nil {
+			return fmt.Errorf("prepare the database: %s: %w", r.SQL, err)
+		}
+	}
+	return nil
+}
+
+// Print writes the report for people.
+func (r *Report) Print(w io.Writer) error {
+	p := printer{w: w}
+	p.line("%s · %s on %s · %.1f s", r.Workload, count(r.Clients, "client"), count(r.Connections, "connection"), r.Seconds)
+	p.line("  %.0f operations/s · %.0f rows/s", r.OpsPerS, r.RowsPerS)
+	p.line("  p50 %.2f ms · p99 %.2f ms · p99.9 %.2f ms", r.P50MS, r.P99MS, r.P999MS)
+	if r.CatchUpPerS > 0 {
+		p.line("  catch-up of the slave that was away: %.0f transactions/s", r.CatchUpPerS)
+	}
+	if r.Errors > 0 {
+		p.line("  %s, the first: %s", count(int(r.Errors), "error"), r.FirstError)
+	}
+	for _, id := range sorted(r.Lag) {
+		l := r.Lag[id]
+		if l.Samples > 0 {
+			p.line("  lag of %s after the answer: p50 %.2f ms · p99 %.2f ms (%s)", id, l.P50MS, l.P99MS, count(l.Samples, "sample"))
+		}
+		if l.Positions > 0 || l.Samples == 0 {
+			p.line("  lag of %s at the end: %s", id, count(int(l.Positions), "position"))
+		}
+	}
+	for _, m := range r.Processes {
+		p.line("  %-8s idle %.0f MB · peak %.0f MB · %.1f s of processor time", m.Name, m.IdleMB, m.PeakMB, m.CPUS)
+	}
+	return p.err
+}
+
+// printer keeps the first error.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) line(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+	}
+}
+
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+func sorted(m map[string]Lag) []string {
+	ids := make([]string, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
