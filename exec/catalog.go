@@ -197,7 +197,7 @@ func (c *Catalog) write(sql string, args ...subjects.Value) error {
 func (c *Catalog) local(sql string, args ...subjects.Value) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if c.w == nil {
+	if c.closed {
 		return ErrClosed
 	}
 	c.w.BeginRequest()
@@ -209,6 +209,9 @@ func (c *Catalog) local(sql string, args ...subjects.Value) error {
 func (c *Catalog) Cursor() (uint64, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if c.closed {
+		return 0, ErrClosed
+	}
 	row, err := queryRow(c.w, "SELECT position FROM _snapdb_cursor")
 	if err != nil || row == nil {
 		return 0, err
@@ -235,6 +238,9 @@ func (c *Catalog) Forget(id string) error {
 func (c *Catalog) Enrolled() ([]string, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
 	rows, err := queryRows(c.w, "SELECT id FROM _snapdb_nodes ORDER BY id", 1_000_000)
 	if err != nil {
 		return nil, fmt.Errorf("read enrolled slaves: %w", err)
@@ -260,8 +266,12 @@ const describeTable = `SELECT name AS "field", lower(type) AS "type",
 const showCreateTable = `SELECT name AS "table", sql AS "create table" FROM sqlite_schema
  WHERE type IN ('table','view') AND name = ? COLLATE NOCASE`
 
-// Show answers SHOW TABLES, DESCRIBE and SHOW CREATE TABLE.
-func (s *Snapshot) Show(cmd Command, out *subjects.Results) error {
+// Show answers SHOW TABLES, SHOW CHECKSUM, DESCRIBE and SHOW CREATE TABLE. Only
+// SHOW CHECKSUM takes long; the end of ctx interrupts it.
+func (s *Snapshot) Show(ctx context.Context, cmd Command, out *subjects.Results) error {
+	if cmd.Verb == ShowChecksum {
+		return s.showChecksum(ctx, out)
+	}
 	sql, args := showTables, []subjects.Value(nil)
 	if cmd.Verb != ShowTables {
 		if strings.HasPrefix(strings.ToLower(cmd.Name), subjects.Catalog) {

@@ -20,6 +20,7 @@ const (
 	ShowTables
 	ShowSlaves
 	ShowMasterStatus
+	ShowChecksum
 	ShowCreateTable
 	Describe
 	Begin          // BEGIN [DEFERRED] [TRANSACTION]
@@ -101,12 +102,14 @@ func ParseCommand(sql string) (cmd Command, n int, err error) {
 }
 
 func (p *words) show() (cmd Command, err error) {
-	const known = "SHOW DATABASES, TABLES, SLAVES, REPLICAS, MASTER STATUS or CREATE TABLE name"
+	const known = "SHOW DATABASES, TABLES, CHECKSUM, SLAVES, REPLICAS, MASTER STATUS or CREATE TABLE name"
 	switch {
 	case p.take("databases"), p.take("schemas"):
 		cmd.Verb = ShowDatabases
 	case p.take("tables"):
 		cmd.Verb = ShowTables
+	case p.take("checksum"):
+		cmd.Verb = ShowChecksum
 	case p.take("slaves"), p.take("replicas"):
 		cmd.Verb = ShowSlaves
 	case p.take("master") && p.take("status"):

@@ -1,11 +1,20 @@
 package exec_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"fmt"
+	"errors"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
@@ -14,37 +23,166 @@ import (
 // node is one data directory in a test.
 type node struct {
 	*exec.Store
-	t *testing.T
+	t    testing.TB
+	dir  string
+	opts exec.Options
 }
 
-func open(t *testing.T, dir string, role exec.Role) *node {
+func open(t testing.TB, dir string, o exec.Options) *node {
 	t.Helper()
-	s, err := exec.Open(dir, exec.Options{Role: role})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &node{s, t}
-	t.Cleanup(func() { n.Close() })
+	n := &node{t: t, dir: dir, opts: o}
+	n.reopen()
+	t.Cleanup(n.close)
 	return n
 }
 
-// history is a log kept in memory: what package broker does for real.
+// newMaster opens a master that keeps large bodies where h finds them.
+func newMaster(t testing.TB, h *history) *node {
+	t.Helper()
+	return open(t, t.TempDir(), exec.Options{Role: exec.RoleMaster, Spill: h.blobs.spill})
+}
+
+func newSlave(t testing.TB) *node {
+	t.Helper()
+	return open(t, t.TempDir(), exec.Options{Role: exec.RoleSlave})
+}
+
+// close ends a node as a clean stop does. It may be closed again.
+func (n *node) close() {
+	n.t.Helper()
+	if n.Store == nil {
+		return
+	}
+	if err := n.Store.Close(); err != nil {
+		n.t.Error(err)
+	}
+	n.Store = nil
+}
+
+// reopen starts a closed node again.
+func (n *node) reopen() {
+	n.t.Helper()
+	s, err := exec.Open(n.dir, n.opts)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.Store = s
+}
+
+// file is the file of a database.
+func (n *node) file(db string) string { return filepath.Join(n.dir, db+".db") }
+
+func (n *node) database(name string) *exec.Database {
+	n.t.Helper()
+	d, err := n.Database(name)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return d
+}
+
+func (n *node) read(db string) *exec.Snapshot {
+	n.t.Helper()
+	s, err := n.database(db).Read(context.Background(), time.Time{}, subjects.Counters{}, true)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return s
+}
+
+// rows are the rows of the last statement of a read, as they travel.
+func (n *node) rows(db, sql string, args ...subjects.Value) [][]subjects.Value {
+	n.t.Helper()
+	s := n.read(db)
+	defer s.Close()
+	var out subjects.Results
+	more, err := s.ReadAll([]subjects.Stmt{{SQL: sql, Args: args}}, &out, exec.PageBytes)
+	if err != nil {
+		n.t.Fatalf("%s: %v", sql, err)
+	}
+	if more != nil {
+		n.t.Fatalf("%s: too many rows", sql)
+	}
+	results := decode(n.t, &out)
+	return results[len(results)-1].Rows
+}
+
+// query is the only value that a read returns, as text.
+func (n *node) query(db, sql string) string {
+	n.t.Helper()
+	rows := n.rows(db, "SELECT CAST(("+sql+") AS TEXT)")
+	return string(rows[0][0].Bytes())
+}
+
+// decode reads results as a client does.
+func decode(t testing.TB, out *subjects.Results) []subjects.Result {
+	t.Helper()
+	var r subjects.Response
+	if err := subjects.DecodeResponse(subjects.AppendResponse(nil, out.Bytes(), &subjects.Response{}), &r); err != nil {
+		t.Fatal(err)
+	}
+	return r.Results
+}
+
+func (n *node) checksum(db string) *exec.Checksum {
+	n.t.Helper()
+	s := n.read(db)
+	defer s.Close()
+	sum, err := s.Checksum(context.Background())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return sum
+}
+
+// same fails unless all nodes hold the same databases, with the same content, at
+// the same positions.
+func same(t testing.TB, nodes ...*node) {
+	t.Helper()
+	for _, n := range nodes[1:] {
+		if diff := cmp.Diff(nodes[0].Heads(), n.Heads()); diff != "" {
+			t.Fatalf("other positions: %s", diff)
+		}
+		for _, d := range n.Databases() {
+			want, got := nodes[0].checksum(d.Name()), n.checksum(d.Name())
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("database %s has other content: %s", d.Name(), diff)
+			}
+			if got.Position != d.Applied() {
+				t.Fatalf("checksum at %v, applied %v", got.Position, d.Applied())
+			}
+		}
+	}
+}
+
+// history is the log of a cluster, kept in memory: what package broker does for
+// real.
 type history struct {
-	t    *testing.T
-	msgs []*subjects.Message
+	t     testing.TB
+	msgs  []*subjects.Message
+	blobs blobs
+	now   int64 // of the last request
+}
+
+func newHistory(t testing.TB) *history {
+	return &history{t: t, blobs: blobs{dir: t.TempDir()}, now: 1_780_000_000_000}
 }
 
 func (h *history) add(head subjects.Header, body []byte) *subjects.Message {
-	m := &subjects.Message{Position: uint64(len(h.msgs) + 1), Header: head, Data: append([]byte(nil), body...)}
+	m := &subjects.Message{Position: uint64(len(h.msgs) + 1), Header: head, Data: bytes.Clone(body)}
 	h.msgs = append(h.msgs, m)
 	return m
 }
 
+// command executes and logs a CREATE or DROP DATABASE.
 func (h *history) command(n *node, sql string) {
 	h.t.Helper()
 	cmd, _, err := exec.ParseCommand(sql)
 	if err != nil {
 		h.t.Fatal(err)
+	}
+	if noEffect, err := n.Check(cmd); err != nil || noEffect {
+		h.t.Fatalf("%s: without effect %v, %v", sql, noEffect, err)
 	}
 	body := n.Catalog().Body(cmd, 1)
 	at := n.Catalog().Applied()
@@ -54,105 +192,233 @@ func (h *history) command(n *node, sql string) {
 	}
 }
 
-// write executes each SQL text as one request of the same group.
-func (h *history) write(n *node, db string, sqls ...string) []error {
+// request is what a client sends: one transaction.
+type request struct {
+	stmts []subjects.Stmt
+	// interactive says that each of stmts is one statement of a transaction that
+	// goes on when one fails.
+	interactive bool
+	id          string
+	counters    subjects.Counters
+}
+
+func text(sql string, args ...subjects.Value) request {
+	return request{stmts: []subjects.Stmt{{SQL: sql, Args: args}}}
+}
+
+func interactive(sqls ...string) request {
+	r := request{interactive: true}
+	for _, sql := range sqls {
+		r.stmts = append(r.stmts, subjects.Stmt{SQL: sql})
+	}
+	return r
+}
+
+// outcome is what the client of a request gets.
+type outcome struct {
+	results []subjects.Result
+	err     error   // of the transaction
+	errs    []error // of the statements of an interactive one
+}
+
+// run executes one request in an open group.
+func (h *history) run(g *exec.Group, r request) outcome {
 	h.t.Helper()
-	d, err := n.Database(db)
+	h.now += 3_600_017
+	tx, err := g.Open(subjects.Txn{Now: h.now, Seed: uint64(h.now) * 77, ID: r.id, Interactive: r.interactive, Counters: r.counters})
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	var out subjects.Results
+	var o outcome
+	if r.interactive {
+		for _, s := range r.stmts {
+			_, err := tx.RunNext(s.SQL, s.Args, &out)
+			o.errs = append(o.errs, err)
+			if tx.Ended() {
+				o.err = err
+				break
+			}
+		}
+	} else {
+		o.err = tx.RunAll(r.stmts, &out)
+	}
+	if o.err == nil {
+		o.err = tx.Accept(out.Bytes())
+	}
+	if o.err != nil {
+		if err := tx.Abort(); err != nil {
+			h.t.Fatal(err)
+		}
+		return o
+	}
+	if !json.Valid([]byte("[" + string(out.Bytes()) + "]")) {
+		h.t.Errorf("results are no JSON: %s", out.Bytes())
+	}
+	o.results = decode(h.t, &out)
+	return o
+}
+
+// group executes requests as one group and logs it.
+func (h *history) group(n *node, db string, reqs ...request) []outcome {
+	h.t.Helper()
+	d := n.database(db)
 	g, err := d.Begin()
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	var errs []error
-	for i, sql := range sqls {
-		tx, err := g.Open(subjects.Txn{Now: time.Now().UnixMilli(), Seed: uint64(i) * 77})
-		if err != nil {
+	outcomes := make([]outcome, len(reqs))
+	for i, r := range reqs {
+		outcomes[i] = h.run(g, r)
+	}
+	h.commit(d, g)
+	return outcomes
+}
+
+// commit logs a group and commits it; an empty one is rolled back.
+func (h *history) commit(d *exec.Database, g *exec.Group) {
+	h.t.Helper()
+	if g.Len() == 0 {
+		if err := g.Rollback(); err != nil {
 			h.t.Fatal(err)
 		}
-		var out subjects.Results
-		err = tx.RunAll([]subjects.Stmt{{SQL: sql}}, &out)
-		if err == nil {
-			err = tx.Accept(out.Bytes())
-		}
-		if err != nil {
-			if err := tx.Abort(); err != nil {
-				h.t.Fatal(err)
-			}
-		} else if !json.Valid([]byte("[" + string(out.Bytes()) + "]")) {
-			h.t.Errorf("results are no JSON: %s", out.Bytes())
-		}
-		errs = append(errs, err)
+		return
 	}
 	body, err := g.Seal()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	at := d.Applied()
-	head := subjects.Header{DB: db, Inc: d.Incarnation(), Prev: at.Number, Chain: subjects.NextChain(at.Chain, d.Incarnation(), body)}
+	head := subjects.Header{DB: d.Name(), Inc: d.Incarnation(), Prev: at.Number, Chain: subjects.NextChain(at.Chain, d.Incarnation(), body)}
 	m := h.add(head, body)
 	if err := g.Commit(m.Position, head.Chain); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// write executes each SQL text as one request of the same group.
+func (h *history) write(n *node, db string, sqls ...string) []error {
+	h.t.Helper()
+	reqs := make([]request, len(sqls))
+	for i, sql := range sqls {
+		reqs[i] = text(sql)
+	}
+	errs := make([]error, len(sqls))
+	for i, o := range h.group(n, db, reqs...) {
+		errs[i] = o.err
+	}
 	return errs
 }
 
-func (h *history) replay(n *node) {
+// mustWrite is write for requests that succeed.
+func (h *history) mustWrite(n *node, db string, sqls ...string) {
 	h.t.Helper()
-	for _, m := range h.msgs {
-		if m.Header.DB == subjects.Catalog {
-			if err := n.ApplyCatalog(m); err != nil {
-				h.t.Fatal(err)
-			}
-			continue
-		}
-		d, err := n.Database(m.Header.DB)
+	for i, err := range h.write(n, db, sqls...) {
 		if err != nil {
-			h.t.Fatal(err)
-		}
-		if _, err := d.Apply(context.Background(), []*subjects.Message{m}, exec.Source{}); err != nil {
-			h.t.Fatalf("message %d: %v\n%s", m.Position, err, m.Data)
+			h.t.Fatalf("%s: %v", sqls[i], err)
 		}
 	}
 }
 
-func (n *node) query(db, sql string) string {
-	n.t.Helper()
-	d, err := n.Database(db)
-	if err != nil {
-		n.t.Fatal(err)
+// missing are the messages that a node lacks, at most limit of one database.
+func (h *history) missing(n *node, limit int) (db string, msgs []*subjects.Message) {
+	heads := n.Heads()
+	for _, m := range h.msgs {
+		if head, ok := heads[m.Header.DB]; ok && m.Position <= head.Position {
+			continue
+		}
+		if len(msgs) > 0 && (m.Header.DB != db || len(msgs) == limit) {
+			break
+		}
+		if m.Header.DB != subjects.Catalog && m.Header.Inc < heads[subjects.Catalog].Position && heads[m.Header.DB].Incarnation != m.Header.Inc {
+			continue // of a database that was dropped
+		}
+		db = m.Header.DB
+		msgs = append(msgs, m)
+		if db == subjects.Catalog {
+			break
+		}
 	}
-	s, err := d.Read(context.Background(), time.Time{}, subjects.Counters{}, true)
-	if err != nil {
-		n.t.Fatal(err)
+	return db, msgs
+}
+
+// replay applies what a node lacks, up to batch messages at a time.
+func (h *history) replay(n *node, batch int) {
+	h.t.Helper()
+	for h.step(n, batch) {
 	}
-	defer s.Close()
-	var out subjects.Results
-	if _, err := s.ReadAll([]subjects.Stmt{{SQL: sql}}, &out, exec.PageBytes); err != nil {
-		n.t.Fatal(err)
+}
+
+// step applies the next messages that a node lacks; false if there are none.
+func (h *history) step(n *node, batch int) bool {
+	h.t.Helper()
+	db, msgs := h.missing(n, batch)
+	if len(msgs) == 0 {
+		return false
 	}
-	var r subjects.Response
-	if err := subjects.DecodeResponse(subjects.AppendResponse(nil, out.Bytes(), &subjects.Response{}), &r); err != nil {
-		n.t.Fatal(err)
+	if db == subjects.Catalog {
+		if err := n.ApplyCatalog(msgs[0]); err != nil {
+			h.t.Fatal(err)
+		}
+		return true
 	}
-	return fmt.Sprint(r.Results[0].Rows)
+	if k, err := n.database(db).Apply(context.Background(), msgs, exec.Source{OpenBlob: h.blobs.open}); err != nil || k != len(msgs) {
+		h.t.Fatalf("applied %d messages from %d on: %v\n%s", k, msgs[0].Position, err, msgs[min(k, len(msgs)-1)].Data)
+	}
+	return true
+}
+
+// blobs keeps large bodies in a folder.
+type blobs struct{ dir string }
+
+func (b *blobs) spill() (exec.Spill, error) {
+	f, err := os.CreateTemp(b.dir, "spill-")
+	return &spill{f: f, h: sha256.New()}, err
+}
+
+func (b *blobs) open(_ context.Context, ref subjects.BlobRef) (io.ReadCloser, error) {
+	return os.Open(filepath.Join(b.dir, ref.Digest))
+}
+
+type spill struct {
+	f    *os.File
+	h    hash.Hash
+	size int64
+}
+
+func (s *spill) Write(p []byte) (int, error) {
+	s.h.Write(p)
+	s.size += int64(len(p))
+	return s.f.Write(p)
+}
+
+func (s *spill) Commit() (subjects.BlobRef, error) {
+	ref := subjects.BlobRef{Digest: hex.EncodeToString(s.h.Sum(nil)), Size: s.size}
+	err := errors.Join(s.f.Sync(), s.f.Close(), os.Rename(s.f.Name(), filepath.Join(filepath.Dir(s.f.Name()), ref.Digest)))
+	return ref, err
+}
+
+func (s *spill) Abort() {
+	s.f.Close()
+	os.Remove(s.f.Name())
+}
+
+func wantCode(t testing.TB, what string, err error, code subjects.Code) {
+	t.Helper()
+	if err == nil || exec.WireError(err).Code != code {
+		t.Errorf("%s: %v, want code %s", what, err, code)
+	}
 }
 
 func TestSameContent(t *testing.T) {
-	h := &history{t: t}
-	master, slave := open(t, t.TempDir(), exec.RoleMaster), open(t, t.TempDir(), exec.RoleSlave)
+	h := newHistory(t)
+	master, slave := newMaster(t, h), newSlave(t)
 	h.command(master, "CREATE DATABASE SnapDB")
-	for i, err := range h.write(master, "SnapDB",
+	h.mustWrite(master, "SnapDB",
 		`CREATE TABLE a (id INTEGER PRIMARY KEY, r DEFAULT (random()), at TEXT DEFAULT CURRENT_TIMESTAMP)`,
 		`INSERT INTO a (id) VALUES (1), (2), (3) RETURNING r, at`,
 		`CREATE VIRTUAL TABLE f USING fts5(x); INSERT INTO f VALUES ('hello world')`,
-		`CREATE TABLE c AS SELECT random() AS r, datetime('now') AS d FROM a ORDER BY random()`,
-	) {
-		if err != nil {
-			t.Errorf("statement %d: %v", i, err)
-		}
-	}
+		`CREATE TABLE c AS SELECT random() AS r, datetime('now') AS d FROM a ORDER BY random()`)
 	// A failing transaction hurts nobody else, even one that takes SQLite's whole
 	// transaction with it.
 	errs := h.write(master, "SnapDB",
@@ -166,24 +432,14 @@ func TestSameContent(t *testing.T) {
 			t.Errorf("request %d: %v", i, errs[i])
 		}
 	}
-	h.replay(slave)
-	for _, sql := range []string{"SELECT * FROM a", "SELECT * FROM c", "SELECT * FROM f", "SELECT count(*) FROM a"} {
-		if m, s := master.query("SnapDB", sql), slave.query("SnapDB", sql); m != s {
-			t.Errorf("%s\nmaster %s\nslave  %s", sql, m, s)
-		}
-	}
-	if got := master.query("SnapDB", "SELECT count(*) FROM a"); got != "[[{1 6 []}]]" {
+	h.replay(slave, 1)
+	same(t, master, slave)
+	if got := master.query("SnapDB", "SELECT count(*) FROM a"); got != "6" {
 		t.Errorf("count: %s", got)
 	}
-	md, _ := master.Database("SnapDB")
-	sd, _ := slave.Database("SnapDB")
-	if md.Applied() != sd.Applied() {
-		t.Errorf("positions differ: %v, %v", md.Applied(), sd.Applied())
-	}
 	h.command(master, "DROP DATABASE snapdb")
-	if err := slave.ApplyCatalog(h.msgs[len(h.msgs)-1]); err != nil {
-		t.Fatal(err)
-	}
+	h.replay(slave, 1)
+	same(t, master, slave)
 	if len(slave.Databases()) != 0 {
 		t.Error("the slave still has the database")
 	}
