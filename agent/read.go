@@ -87,15 +87,19 @@ func (r *reader) query(ctx context.Context, db *exec.Database, stmts []subjects.
 	return at, nil
 }
 
-// show executes SHOW TABLES, DESCRIBE and SHOW CREATE TABLE.
+// show executes SHOW TABLES, SHOW CHECKSUM, DESCRIBE and SHOW CREATE TABLE. The
+// position is exactly that of what is shown: a checksum means nothing without it.
 func (r *reader) show(ctx context.Context, db *exec.Database, cmd exec.Command, limit time.Time, out *subjects.Results) (uint64, error) {
-	at := db.Applied().Number
-	snap, err := db.Read(ctx, limit, subjects.Counters{}, false)
+	snap, err := db.Read(ctx, limit, subjects.Counters{}, true)
 	if err != nil {
 		return 0, err
 	}
 	defer snap.Close()
-	return at, snap.Show(cmd, out)
+	at, err := snap.Position()
+	if err != nil {
+		return 0, err
+	}
+	return at.Number, snap.Show(ctx, cmd, out)
 }
 
 // keep stores a cursor and returns its token, or "" when there are too many: the

@@ -796,6 +796,9 @@ func TestSlaveReadsAsNewAsAsked(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", sql, resp.Error, code)
 		}
 	}
+	if resp := o.ask("snap1", subjects.Request{DB: "a", SQL: "SHOW CHECKSUM"}); resp.Error != nil || resp.Position != n || len(resp.Results[0].Rows) != 2 {
+		t.Errorf("checksum: %+v", resp)
+	}
 	for _, sql := range []string{"SHOW DATABASES", "USE a; SELECT * FROM t", "USE a; SHOW TABLES", "USE a; DESCRIBE t"} {
 		if resp := o.ask("snap1", subjects.Request{SQL: sql}); resp.Error != nil || len(resp.Results) != 1 || len(resp.Results[0].Rows) != 1 {
 			t.Errorf("%s: %+v", sql, resp)
