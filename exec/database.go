@@ -33,6 +33,7 @@ type Database struct {
 	readers pool
 
 	writing                                  sync.Mutex // held from Begin to Commit or Rollback, and by Apply
+	closed                                   bool
 	w                                        *engine.Conn
 	version                                  uint32 // data_version when the writer last held the file
 	buf                                      []byte // memory of the last body, for the next
@@ -166,7 +167,8 @@ func (d *Database) Head() subjects.Head {
 	return subjects.Head{Incarnation: d.inc, Position: p.Number, Chain: p.Chain.String()}
 }
 
-// Interrupt stops the statement that the writer is executing, if any.
+// Interrupt stops the statement that the writer is executing, if any. It may be
+// called from any goroutine, also after Close.
 func (d *Database) Interrupt() { d.w.Interrupt() }
 
 // Writer is the connection on which statements of a group are prepared. It
@@ -175,7 +177,7 @@ func (d *Database) Writer() *engine.Conn { return d.w }
 
 // begin opens the SQLite transaction of a group and looks for foreign writes.
 func (d *Database) begin() error {
-	if d.w == nil {
+	if d.closed {
 		return fmt.Errorf("database %s: %w", d.name, ErrClosed)
 	}
 	d.w.BeginRequest()
@@ -265,17 +267,16 @@ func (d *Database) Close(ctx context.Context) error {
 	err := d.readers.close(ctx)
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	if d.w == nil {
+	if d.closed {
 		return err
 	}
+	d.closed = true
 	for _, st := range []*engine.Stmt{d.setPos, d.setIDs, d.saveID, d.findID, d.pruneIDs} {
 		if st != nil {
 			st.Close()
 		}
 	}
-	err = errors.Join(err, d.w.Close())
-	d.w = nil
-	return err
+	return errors.Join(err, d.w.Close())
 }
 
 // run executes one of snapdb's own statements.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/snapdb/snapdb/exec/engine"
@@ -21,6 +22,9 @@ type Snapshot struct {
 	d    *Database
 	c    *engine.Conn
 	held bool // a read transaction is open
+
+	life   sync.Mutex // guards closed, for Interrupt
+	closed bool       // the connection may be somebody else's
 }
 
 // ErrWrites: a statement that changes something was given to a Snapshot.
@@ -55,8 +59,15 @@ func (s *Snapshot) SetDeadline(t time.Time) {
 	s.c.SetDeadline(t)
 }
 
-// Interrupt stops the running statement; any goroutine may call it.
-func (s *Snapshot) Interrupt() { s.c.Interrupt() }
+// Interrupt stops the running statement; any goroutine may call it, also after
+// Close.
+func (s *Snapshot) Interrupt() {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if !s.closed {
+		s.c.Interrupt()
+	}
+}
 
 // Close ends the snapshot.
 func (s *Snapshot) Close() {
@@ -66,6 +77,9 @@ func (s *Snapshot) Close() {
 			s.d.store.log.Warn("end read", "database", s.d.name, "error", err)
 		}
 	}
+	s.life.Lock()
+	s.closed = true
+	s.life.Unlock()
 	s.d.readers.put(s.c)
 }
 

@@ -1,0 +1,51 @@
+package exec_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// A cancel that comes late must not stop the read that has got the connection
+// since then.
+func TestInterruptAfterCloseStopsNobodyElse(t *testing.T) {
+	h := newHistory(t)
+	n := newMaster(t, h)
+	h.command(n, "CREATE DATABASE d")
+	old := n.read("d")
+	old.Close()
+	next := n.read("d") // on the same connection
+	defer next.Close()
+	old.Interrupt()
+	var out subjects.Results
+	long := "SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 100000) SELECT i FROM n)"
+	if _, err := next.ReadAll([]subjects.Stmt{{SQL: long}}, &out, exec.PageBytes); err != nil {
+		t.Error(err)
+	}
+	next.Interrupt()
+	if _, err := next.ReadAll([]subjects.Stmt{{SQL: long}}, &out, exec.PageBytes); err == nil {
+		t.Error("its own cancel did not stop it")
+	}
+}
+
+// A node that stops gives errors to those who come late, not a crash.
+func TestClosedStoreRefuses(t *testing.T) {
+	h := newHistory(t)
+	n := newMaster(t, h)
+	h.command(n, "CREATE DATABASE d")
+	d, c := n.database("d"), n.Catalog()
+	n.close()
+	d.Interrupt()
+	_, err := d.Begin()
+	wantCode(t, "begin", err, subjects.CodeUnavailable)
+	_, err = d.Read(context.Background(), time.Time{}, subjects.Counters{}, false)
+	wantCode(t, "read", err, subjects.CodeUnavailable)
+	_, err = c.Cursor()
+	wantCode(t, "cursor", err, subjects.CodeUnavailable)
+	_, err = c.Enrolled()
+	wantCode(t, "enrolled", err, subjects.CodeUnavailable)
+	wantCode(t, "set cursor", c.SetCursor(1), subjects.CodeUnavailable)
+}
