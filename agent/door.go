@@ -37,8 +37,8 @@ func (m *Master) openDoors() error {
 	}{
 		"exec":  {subjects.Exec, func(r micro.Request) { m.request(r.Data(), true, answerTo(r)) }},
 		"query": {subjects.Query, func(r micro.Request) { m.request(r.Data(), false, answerTo(r)) }},
-		"info":  {subjects.ClusterInfo, func(r micro.Request) { m.goes(func(ctx context.Context) { m.answerInfo(ctx, r) }) }},
-		"blob":  {subjects.BlobGet, func(r micro.Request) { m.goes(func(context.Context) { m.answerBlob(r) }) }},
+		"info":  {subjects.ClusterInfo, func(r micro.Request) { m.serve(answerTo(r), func() { m.answerInfo(m.ctx, r) }) }},
+		"blob":  {subjects.BlobGet, func(r micro.Request) { m.serve(answerTo(r), func() { m.answerBlob(r) }) }},
 	} {
 		if err := svc.AddEndpoint(name, door.handle, micro.WithEndpointSubject(door.subject)); err != nil {
 			return fmt.Errorf("open door %s: %w", door.subject, err)
@@ -85,12 +85,24 @@ func (m *Master) request(data []byte, writes bool, answer reply) {
 			return
 		}
 	}
-	m.goes(func(ctx context.Context) {
-		limit := deadline(req, readPatience)
-		ctx, cancel := context.WithDeadline(ctx, limit.Add(time.Second))
+	limit := deadline(req, readPatience)
+	m.serve(answer, func() {
+		ctx, cancel := context.WithDeadline(m.ctx, limit.Add(time.Second))
 		defer cancel()
 		m.handle(ctx, req, writes, limit, answer)
 	})
+}
+
+// maxRequests is how many requests are in service at a time, those that only
+// wait for the writer of their database not counted. More are told that the
+// master is busy.
+const maxRequests = 4096
+
+// serve answers a request in another goroutine.
+func (m *Master) serve(answer reply, job func()) {
+	if !m.crew.do(job) {
+		respondError(answer, subjects.Errorf(subjects.CodeBusy, "the master is stopping, or answers %d requests already: try again", maxRequests))
+	}
 }
 
 // handle executes a request that may have to wait, in its own goroutine.

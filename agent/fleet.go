@@ -23,6 +23,9 @@ const (
 	laggingAfter = 2 * time.Second
 )
 
+// maxJoins is how many slaves are let in at a time.
+const maxJoins = 16
+
 // fleet is what the master knows of its slaves: who has joined, how each is, and
 // by way of the ledger how far each has come.
 type fleet struct {
@@ -95,6 +98,9 @@ func (f *fleet) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.ledger.end(time.Now())
 			return
 		case now := <-tick.C:
 			f.mu.Lock()
@@ -274,8 +280,9 @@ func connName(id, boot string) string { return "snapdb slave " + id + " " + boot
 // onJoin answers a slave that wants in. It runs in a goroutine of its own,
 // because making a consumer waits for the broker.
 func (f *fleet) onJoin(msg *nats.Msg) {
-	f.m.goes(func(ctx context.Context) {
-		resp := f.join(ctx, msg.Data)
+	// One that finds nobody free is dropped: the slave asks again.
+	f.m.admitter.do(func() {
+		resp := f.join(f.m.ctx, msg.Data)
 		resp.V = subjects.Version
 		data, err := json.Marshal(resp)
 		if err == nil {

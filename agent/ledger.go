@@ -26,6 +26,7 @@ type ledger struct {
 	slaves map[string]*account // every enrolled slave
 	books  map[string]*book    // by database
 	log    func(slave, database, what string)
+	ending bool // the master stops: nobody waits any longer
 }
 
 // account is one slave in the ledger.
@@ -261,6 +262,12 @@ func (l *ledger) tick(now time.Time) {
 	l.settle(now)
 }
 
+// end answers everybody with what is known now, and whoever comes later at once.
+func (l *ledger) end(now time.Time) {
+	l.ending = true
+	l.settle(now)
+}
+
 // settle answers whoever can be answered.
 func (l *ledger) settle(now time.Time) {
 	for db, b := range l.books {
@@ -290,7 +297,7 @@ func (l *ledger) serve(db string, p *page, now time.Time) {
 	left := p.waiting[:0]
 	for _, w := range p.waiting {
 		met := l.met(db, p, w.rule)
-		if !met && now.Before(w.deadline) {
+		if !met && !l.ending && now.Before(w.deadline) {
 			left = append(left, w)
 			continue
 		}

@@ -64,6 +64,8 @@ type Master struct {
 	reader   *reader
 	sessions sessions
 	services []micro.Service
+	crew     *crew // answers requests
+	admitter *crew // answers joins, whatever load the others are under
 
 	ctx    context.Context // ends when the master stops
 	cancel context.CancelCauseFunc
@@ -98,7 +100,8 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 		o.FreeBytes = exec.FreeBytes
 	}
 	m := &Master{opts: o, log: o.Logger, boot: randomID(), started: time.Now(),
-		writers: map[string]*writer{}, sessions: sessions{open: map[string]*session{}}, failed: make(chan error, 1)}
+		writers: map[string]*writer{}, sessions: sessions{open: map[string]*session{}}, failed: make(chan error, 1),
+		crew: newCrew(maxRequests), admitter: newCrew(maxJoins)}
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err := m.start(ctx); err != nil {
 		return nil, errors.Join(err, m.Stop(ctx))
@@ -307,6 +310,8 @@ func (m *Master) Stop(ctx context.Context) error {
 	for _, s := range m.services {
 		errs = append(errs, s.Stop())
 	}
+	m.crew.close()
+	m.admitter.close()
 	m.wg.Wait()
 	if m.fleet != nil {
 		m.fleet.close()

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -70,8 +69,7 @@ type Slave struct {
 	work    context.Context // ends when applies in hand must not go on
 	abort   context.CancelFunc
 	lanes   sync.WaitGroup // goroutines of lanes
-	doors   sync.WaitGroup // requests in service
-	queries atomic.Int64   // of them, queries
+	crew    *crew          // answers queries
 	service micro.Service  // used by the main goroutine only
 	reader  *reader
 	online  bell          // rung when the connection is there again
@@ -109,7 +107,7 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 	}
 	s := &Slave{
 		o: o, boot: randomID(), started: time.Now(), changed: make(chan struct{}, 1), done: make(chan struct{}),
-		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, wire: newLogWire(),
+		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, wire: newLogWire(), crew: newCrew(maxQueries),
 	}
 	s.log = slog.New(teeHandler{o.Logger.Handler(), s.wire.handler()})
 	var err error
@@ -267,7 +265,7 @@ func (s *Slave) takeDown(wg *sync.WaitGroup) error {
 	}
 	s.lanes.Wait()
 	late.Stop()
-	s.doors.Wait()
+	s.crew.close()
 	s.reader.close()
 	wg.Wait()
 	errs = append(errs, s.saveCursor())

@@ -91,14 +91,8 @@ func (s *Slave) answer(r micro.Request) {
 		respondError(reply, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
 		return
 	}
-	if s.queries.Add(1) > maxQueries {
-		s.queries.Add(-1)
-		respondError(reply, subjects.Errorf(subjects.CodeBusy, "node %s answers %d queries already: try again", s.id, maxQueries))
-		return
-	}
-	s.doors.Go(func() {
-		defer s.queries.Add(-1)
-		limit := deadline(req, readPatience)
+	limit := deadline(req, readPatience)
+	taken := s.crew.do(func() {
 		ctx, cancel := context.WithDeadline(s.life, limit)
 		defer cancel()
 		q := nodeQuery{s: s, ctx: ctx, req: req, db: req.DB, limit: limit}
@@ -111,6 +105,9 @@ func (s *Slave) answer(r micro.Request) {
 		}
 		reply(subjects.AppendResponse(nil, q.out.Bytes(), &resp), resp.Error)
 	})
+	if !taken {
+		respondError(reply, subjects.Errorf(subjects.CodeBusy, "node %s is stopping, or answers %d queries already: try again", s.id, maxQueries))
+	}
 }
 
 // nodeQuery is one query on a slave's copies.

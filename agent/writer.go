@@ -23,8 +23,12 @@ const (
 	formFrom = 4
 	// formShare of the known concurrency starts a group at once.
 	formShare = 0.9
-	// formMost is the longest a group waits for company.
-	formMost = 400 * time.Microsecond
+	// formLeast and formMost bound how long a group waits for company: as long
+	// as a publish takes, because that is what a second group would cost.
+	formLeast = 400 * time.Microsecond
+	formMost  = 5 * time.Millisecond
+	// formDecay is how fast the known concurrency falls, per group.
+	formDecay = 0.98
 )
 
 // call is one write request on its way.
@@ -51,7 +55,7 @@ type writer struct {
 	db  *exec.Database
 	log *slog.Logger
 
-	wake chan struct{} // holds one token when calls wait
+	wake chan struct{} // holds one token when enough calls wait
 	ctx  context.Context
 	end  context.CancelFunc // makes run return, for DROP DATABASE
 	done chan struct{}      // closed when run has returned
@@ -59,10 +63,14 @@ type writer struct {
 	mu       sync.Mutex
 	waiting  []*call
 	bytes    int
+	wanted   int   // how many must wait for the writer to be woken
 	running  *call // the call being executed, for cancel
 	stopped  error // why it takes no more writes
 	answered int   // calls handed to the ledger and not yet answered
 	peak     float64
+
+	// Of the goroutine.
+	publishing time.Duration // how long a publish takes, smoothed
 }
 
 func newWriter(m *Master, db *exec.Database) *writer {
@@ -82,8 +90,11 @@ func (w *writer) submit(c *call) *subjects.Error {
 	}
 	w.waiting = append(w.waiting, c)
 	w.bytes += c.size
+	enough := len(w.waiting) >= w.wanted
 	w.mu.Unlock()
-	w.signal()
+	if enough {
+		w.signal()
+	}
 	return nil
 }
 
@@ -137,31 +148,54 @@ func (w *writer) run(ctx context.Context) {
 var errStopping = errors.New("the master is stopping")
 
 // form waits until a group is worth starting: most of those who are likely to
-// come are there, or formMost has passed. A lone client never waits.
+// come are there, or it has waited as long as a group would take. A lone client
+// never waits. It is false when nobody waits any more.
+//
+// Waiting pays because clients of one group are answered together and come back
+// together: started too early, a group leaves half of them to the next, and each
+// half then waits for the other's fsync.
 func (w *writer) form(ctx context.Context) bool {
-	var timer *time.Timer
-	for {
-		w.mu.Lock()
-		n := len(w.waiting)
-		all := float64(n + w.answered)
-		w.peak = max(all, w.peak*0.98)
-		enough := w.peak < formFrom || float64(n) >= formShare*w.peak || n >= exec.GroupTransactions
-		w.mu.Unlock()
-		if n == 0 || enough {
-			return n > 0
-		}
-		if timer == nil {
-			timer = time.NewTimer(formMost)
-			defer timer.Stop()
-		}
+	n, wanted := w.expect()
+	if n == 0 || n >= wanted {
+		return n > 0
+	}
+	timer := time.NewTimer(min(max(w.publishing, formLeast), formMost))
+	defer timer.Stop()
+	for n < wanted {
 		select {
 		case <-w.wake:
 		case <-timer.C:
-			return true
+			n = wanted
+			continue
 		case <-ctx.Done():
-			return true
+			n = wanted
+			continue
 		}
+		w.mu.Lock()
+		n = len(w.waiting)
+		w.mu.Unlock()
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wanted = 0
+	return len(w.waiting) > 0
+}
+
+// expect says how many calls wait, and how many should before a group begins; it
+// leaves word to be woken only then.
+func (w *writer) expect() (n, wanted int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n = len(w.waiting)
+	w.peak = max(float64(n+w.answered), w.peak*formDecay)
+	wanted = 1
+	if w.peak >= formFrom {
+		wanted = min(int(formShare*w.peak), exec.GroupTransactions)
+	}
+	if w.wanted = wanted; n == 0 || n >= wanted {
+		w.wanted = 0
+	}
+	return n, wanted
 }
 
 // take returns the next waiting call, nil if none.
@@ -303,7 +337,9 @@ func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 	at := w.db.Applied()
 	head := subjects.Header{DB: w.db.Name(), Inc: w.db.Incarnation(), Prev: at.Number,
 		Chain: subjects.NextChain(at.Chain, w.db.Incarnation(), body)}
+	begun := time.Now()
 	position, err := w.m.journal.append(ctx, head, body)
+	w.publishing += (time.Since(begun) - w.publishing) / 8
 	if err != nil {
 		w.unlogged(ctx, g, done, err)
 		return
