@@ -116,8 +116,11 @@ func (m *Master) handle(ctx context.Context, req *subjects.Request, writes bool,
 		}
 		defer m.sessions.put(s)
 		h.session = s
-		if h.db == "" {
+		switch {
+		case h.db == "":
 			h.db = s.db
+		case s.tx == nil:
+			s.db = h.db // as after USE: the answer tells the client what to name next
 		}
 	}
 	err := h.run()
