@@ -14,10 +14,10 @@ import (
 // USE and whether a transaction is open. Its requests must follow one another;
 // Cancel may be called at any time.
 type Session struct {
-	c  *Client
-	id string
+	c *Client
 
 	mu   sync.Mutex
+	id   string
 	door string
 	db   string
 	tx   bool
@@ -30,7 +30,11 @@ func (c *Client) NewSession(db string) *Session {
 }
 
 // ID is the name of the session, random.
-func (s *Session) ID() string { return s.id }
+func (s *Session) ID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id
+}
 
 // DB is the current database, "" for none.
 func (s *Session) DB() string {
@@ -72,6 +76,15 @@ func (s *Session) SetNode(id string) error {
 	return nil
 }
 
+// Renew leaves a session whose last request was not answered, and may still be
+// running: its name is given up for a new one. The database stays; a transaction
+// that was open will be rolled back by the server when it has been idle too long.
+func (s *Session) Renew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.id, s.tx = rand.Text(), false
+}
+
 // Do sends a request in the session, which may change database and transaction.
 func (s *Session) Do(ctx context.Context, r *subjects.Request) (*subjects.Response, error) {
 	door := s.fill(r)
@@ -103,7 +116,7 @@ func (s *Session) fill(r *subjects.Request) (door string) {
 
 // Cancel asks the server to stop what the session is executing. It does not wait.
 func (s *Session) Cancel() error {
-	if err := s.c.nc.Publish(subjects.Cancel, []byte(s.id)); err != nil {
+	if err := s.c.nc.Publish(subjects.Cancel, []byte(s.ID())); err != nil {
 		return fmt.Errorf("ask to cancel: %w", err)
 	}
 	return nil

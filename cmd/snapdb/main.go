@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -35,31 +36,107 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // who asks a second time does not want to wait
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the whole program, for main and for tests.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := &cobra.Command{
-		Use: "snapdb", Short: "SQLite databases, replicated from one master to a fleet of slaves",
-		SilenceErrors: true, SilenceUsage: true, Version: version,
-	}
+	root := rootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
-	root.AddCommand(commands()...)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	code := exitCode(err)
 	if err != nil {
 		fmt.Fprintf(stderr, "snapdb: %v\n", err)
 	}
-	return exitCode(err)
+	if hint := hint(code, cmd, err); hint != "" {
+		fmt.Fprintln(stderr, hint)
+	}
+	return code
+}
+
+// rootCommand is the program with all its commands.
+func rootCommand() *cobra.Command {
+	root := group("snapdb", "SQLite databases, replicated from one master to a fleet of slaves",
+		`snapdb replicates SQLite databases from one master, which takes all writes, to
+any number of slaves, each with its own plain SQLite files. The NATS broker that
+carries the changes is built into the master.
+
+Every flag can also be given in the environment, as SNAPDB_ and its name in
+capitals (--disk-reserve is SNAPDB_DISK_RESERVE), or in a JSON config file:
+
+  {"server": "nats://10.0.0.1:4222", "master": {"data": "/var/lib/snapdb"}}
+
+The command line counts most, then the environment, then the file.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nobody reachable, 4 done only by
+some nodes, 5 denied.`, commands()...)
+	root.Example = `  snapdb demo                                  a whole cluster in one process, to look around
+  snapdb master --data m                       run a master
+  snapdb slave --id snap1 --data s1            run a slave of it
+  snapdb sql                                   the shell
+  snapdb node ls                               how the nodes are`
+	root.Version = version
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.PersistentFlags().String(configFlag, "", "JSON `FILE` to read settings from (default: snapdb/snapdb.json in the user's config directory, if it is there)")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd {
+			return nil // completion fails silently, by itself
+		}
+		return settle(cmd)
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
+	return root
 }
 
 // commands are all of the program's commands.
 func commands() []*cobra.Command {
-	return []*cobra.Command{demoCommand(), masterCommand(), slaveCommand(), benchCommand()}
+	return []*cobra.Command{
+		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), benchCommand(),
+	}
+}
+
+// group is a command that only has others below it.
+func group(use, short, long string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: long,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+			cmd.SuggestionsMinimumDistance = 2
+			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+				text += ": did you mean " + strings.Join(like, " or ") + "?"
+			}
+			return usageError(errors.New(text))
+		},
+	}
+	for _, sub := range subs {
+		if check := sub.Args; check != nil {
+			sub.Args = func(cmd *cobra.Command, args []string) error {
+				if err := check(cmd, args); err != nil {
+					return usageError(err)
+				}
+				return nil
+			}
+		}
+	}
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+// noArgs refuses arguments, in other words than cobra's, which calls them unknown
+// commands.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no argument, not %q", cmd.CommandPath(), args[0])
+	}
+	return nil
 }
 
 // usage marks an error of whoever typed the command.
@@ -72,18 +149,46 @@ func usageError(err error) error { return usage{err} }
 // exitCode maps an error to the exit code that scripts may rely on.
 func exitCode(err error) int {
 	var u usage
-	var we *subjects.Error
+	var partly *partlyError
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &u):
 		return exitUsage
+	case errors.As(err, &partly), wireCode(err) == subjects.CodeNotAcknowledged:
+		return exitPartly
 	case errors.Is(err, client.ErrUnreachable):
 		return exitUnreachable
-	case errors.Is(err, client.ErrDenied):
-		return exitDenied
-	case errors.As(err, &we) && we.Code == subjects.CodeDenied:
+	case errors.Is(err, client.ErrDenied), wireCode(err) == subjects.CodeDenied:
 		return exitDenied
 	}
 	return exitFailed
+}
+
+// wireCode is the code of an error that a server answered, "" for any other.
+func wireCode(err error) subjects.Code {
+	var e *subjects.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// hint is what to do next after an error that cannot say it itself.
+func hint(code int, cmd *cobra.Command, err error) string {
+	var nobody *client.UnreachableError
+	switch {
+	case code == exitUsage:
+		return fmt.Sprintf("  %s --help tells more", cmd.CommandPath())
+	case code == exitUnreachable && !errors.As(err, &nobody):
+		return "  is the master running there? snapdb master starts one, --server names its address"
+	}
+	return ""
+}
+
+// partlyError is a command that some nodes did not carry out.
+type partlyError struct{ Done, Total int }
+
+func (e *partlyError) Error() string {
+	return fmt.Sprintf("only %d of %d nodes answered", e.Done, e.Total)
 }

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/snapdb/snapdb/agent"
-	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -26,11 +23,25 @@ func masterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "master",
 		Short: "run the master: the broker, and the node that takes all SQL",
-		Args:  cobra.NoArgs,
+		Long: `master runs the one node of a cluster that takes writes, with the NATS broker
+that carries them to the slaves. It listens on this machine only unless --nats
+says otherwise.
+
+It is ready when it says so on standard output. Ctrl-C or SIGTERM stops it in
+order; a second time stops it at once, which loses nothing that was answered.`,
+		Example: `  snapdb master --data m
+  snapdb master --data /var/lib/snapdb/master --nats 0.0.0.0:4222 --ack all`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rule, err := subjects.ParseAck(ack)
 			if err != nil {
-				return usageError(fmt.Errorf("--ack: %w", err))
+				return flagError(cmd, "ack", err)
+			}
+			if err := checkListen(o.Listen); err != nil {
+				return flagError(cmd, "nats", err)
+			}
+			if reserveMB < 0 || logMB < 1 {
+				return usageError(errors.New("--disk-reserve must not be negative, --log-max at least 1"))
 			}
 			o.Ack = rule
 			o.DiskReserve, o.MaxLogBytes = uint64(reserveMB)<<20, logMB<<20
@@ -60,30 +71,7 @@ func runMaster(cmd *cobra.Command, o agent.MasterOptions) error {
 	return errors.Join(reason, m.Stop(stop))
 }
 
-// explainStart adds what to do to the errors that have a flag for it.
-func explainStart(err error) error {
-	if errors.Is(err, broker.ErrPortTaken) {
-		return fmt.Errorf("%w: stop what listens there, or choose another address with --nats", err)
-	}
-	return err
-}
-
 // newLogger writes what the operator should know, one line each.
 func newLogger(w interface{ Write([]byte) (int, error) }) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, nil))
-}
-
-// stateDir is where a role keeps its data unless told otherwise.
-func stateDir(role string) string {
-	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
-		return filepath.Join(dir, role)
-	}
-	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
-		return filepath.Join(dir, "snapdb", role)
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return role
-	}
-	return filepath.Join(home, ".local", "state", "snapdb", role)
 }

@@ -17,12 +17,22 @@ func slaveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "slave",
 		Short: "run a slave: a node that keeps a copy of every database",
-		Args:  cobra.NoArgs,
+		Long: `slave runs a node that follows a master: it applies every change to its own
+SQLite files, says so to the master, and answers reads. It waits for a master that
+is not there yet, and reconnects for ever to one that went away.
+
+While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
+		Example: `  snapdb slave --id snap1 --data s1
+  snapdb slave --nats nats://10.0.0.1:4222 --data /var/lib/snapdb/slave --label site=berlin`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.ID != "" {
 				if err := subjects.CheckNodeID(o.ID); err != nil {
-					return usageError(fmt.Errorf("--id: %w", err))
+					return flagError(cmd, "id", err)
 				}
+			}
+			if err := checkServers(o.URL); err != nil {
+				return flagError(cmd, "nats", err)
 			}
 			if !cmd.Flags().Changed("data") && o.ID != "" {
 				o.Dir = stateDir("slave-" + o.ID)
@@ -44,14 +54,14 @@ func runSlave(cmd *cobra.Command, o agent.SlaveOptions) error {
 	// The slave outlives ctx by the time it takes to stop in order.
 	s, err := agent.StartSlave(context.WithoutCancel(ctx), o)
 	if err != nil {
-		return err
+		return explainStart(err)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "slave %s started\n", s.ID())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Wait() }()
 	select {
 	case err := <-ended:
-		return err
+		return explainStart(err)
 	case <-ctx.Done():
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)

@@ -135,8 +135,6 @@ func (s *Shell) dotNode(_ context.Context, arg string) error {
 	return nil
 }
 
-func (s *Shell) dotRead(ctx context.Context, arg string) error { return s.readFile(ctx, arg) }
-
 // dotSchema prints SQL that could be executed again.
 func (s *Shell) dotSchema(ctx context.Context, arg string) error {
 	req := &subjects.Request{SQL: `SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE '\_snapdb%' ESCAPE '\' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`}

@@ -25,7 +25,7 @@ const maxDepth = 16
 
 // ScriptError is why a script stopped.
 type ScriptError struct {
-	Name    string // of the script
+	Name    string // of the script; "": none, it was part of the command line
 	Line    int    // where the statement begins
 	Number  int    // of the statement; 0: a dot command, or no statement
 	SQL     string // the statement
@@ -36,8 +36,9 @@ type ScriptError struct {
 // Error is several lines: where and why, the statement, what was applied.
 func (e *ScriptError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s line %d", e.Name, e.Line)
-	if e.Number > 0 {
+	if e.Name == "" && e.Number > 0 {
+		fmt.Fprintf(&b, "statement %d", e.Number)
+	} else if fmt.Fprintf(&b, "%s line %d", e.Name, e.Line); e.Number > 0 {
 		fmt.Fprintf(&b, ", statement %d", e.Number)
 	}
 	text := describe(e.Err, e.SQL)
@@ -74,11 +75,13 @@ type script struct {
 	failed  int
 	total   int
 	defers  bool // foreign keys are to be checked at COMMIT only
+	changed int64              // rows
+	last    *subjects.Response // of a write
 	display progress
 }
 
-// Script executes SQL and dot commands from r. name is for messages; size is the
-// length of r in bytes, 0 if unknown. The error is a *[ScriptError], a
+// Script executes SQL and dot commands from r. name is for messages, "" if r is
+// part of a command line; size is the length of r in bytes, 0 if unknown. The error is a *[ScriptError], a
 // *[FailedError] if the shell keeps going, or [ErrQuit].
 func (s *Shell) Script(ctx context.Context, name string, r io.Reader, size int64) error {
 	x := &script{s: s, name: name, in: NewSplitter(r), display: progress{size: size, start: time.Now()}}
@@ -94,6 +97,9 @@ func (s *Shell) Script(ctx context.Context, name string, r io.Reader, size int64
 	}
 	if s.depth == 0 && s.Session.InTx() {
 		return &ScriptError{Name: name, Line: x.in.line, Err: errors.New("the script ends inside a transaction"), Outcome: x.outcome(x.total+1, false)}
+	}
+	if x.display.clear(); s.Progress && s.depth == 0 && x.last != nil {
+		fmt.Fprintln(s.Stderr, format.Count(int64(x.total), "statement")+" · "+written(x.last, x.changed, time.Since(x.display.start)))
 	}
 	if x.failed > 0 {
 		return &FailedError{Failed: x.failed, Total: x.total}
@@ -253,6 +259,9 @@ func (x *script) send(ctx context.Context, batch []Statement) error {
 		}
 		req.Stmts = append(req.Stmts, subjects.Stmt{SQL: st.SQL})
 	}
+	if len(batch) == 1 { // as text, which may be any command
+		req.SQL, req.Stmts = batch[0].SQL, nil
+	}
 	start := time.Now()
 	resp, err := x.s.send(ctx, req)
 	if err != nil {
@@ -262,6 +271,9 @@ func (x *script) send(ctx context.Context, batch []Statement) error {
 		return err
 	}
 	x.did(batch)
+	if x.changed += changes(resp); isWrite(resp) {
+		x.last = resp
+	}
 	x.display.show(x.in.BytesRead(), x.done)
 	if hasRows(resp) {
 		x.display.clear()
@@ -272,7 +284,7 @@ func (x *script) send(ctx context.Context, batch []Statement) error {
 	}
 	if x.s.Timing {
 		x.display.clear()
-		fmt.Fprintln(x.s.Stderr, summary(resp, rows, time.Since(start)))
+		fmt.Fprintln(x.s.Stderr, x.s.summary(resp, rows, time.Since(start)))
 	}
 	return nil
 }
@@ -333,6 +345,8 @@ func (x *script) outcome(first int, unclear bool) string {
 	}
 	var s string
 	switch {
+	case first == 1 && x.done == 0 && x.begun == 0 && !unclear:
+		return "nothing was applied"
 	case x.failed > 0:
 		s = fmt.Sprintf("%d statements before it failed, the others were applied%s", x.failed, rolledBack)
 	case x.done >= first && x.begun == 0:
@@ -389,17 +403,7 @@ func hopeless(err error) bool {
 
 // unknown says that a request may have been executed although it failed.
 func unknown(err error) bool {
-	return code(err) == subjects.CodeOutcomeUnknown || errors.Is(err, client.ErrLost) ||
-		errors.Is(err, client.ErrTimeout) || errors.Is(err, context.Canceled) && code(err) == ""
-}
-
-func hasRows(resp *subjects.Response) bool {
-	for i := range resp.Results {
-		if len(resp.Results[i].Columns) > 0 {
-			return true
-		}
-	}
-	return false
+	return code(err) == subjects.CodeOutcomeUnknown || errors.Is(err, client.ErrLost) || errors.Is(err, ErrNoAnswer)
 }
 
 // clip makes a statement fit one line of a message.
@@ -412,11 +416,8 @@ func clip(sql string) string {
 	return format.Safe(sql)
 }
 
-// readFile executes a script file from within the shell.
-func (s *Shell) readFile(ctx context.Context, name string) error {
-	if s.depth >= maxDepth {
-		return fmt.Errorf(".read is nested deeper than %d", maxDepth)
-	}
+// File executes a script file; see [Shell.Script].
+func (s *Shell) File(ctx context.Context, name string) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return fmt.Errorf("open script: %w", err)
@@ -426,7 +427,15 @@ func (s *Shell) readFile(ctx context.Context, name string) error {
 	if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() {
 		size = fi.Size()
 	}
+	return s.Script(ctx, name, f, size)
+}
+
+// dotRead executes a script file from within the shell or another script.
+func (s *Shell) dotRead(ctx context.Context, name string) error {
+	if s.depth >= maxDepth {
+		return fmt.Errorf(".read is nested deeper than %d", maxDepth)
+	}
 	s.depth++
 	defer func() { s.depth-- }()
-	return s.Script(ctx, name, f, size)
+	return s.File(ctx, name)
 }

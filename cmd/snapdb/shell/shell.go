@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,10 +20,16 @@ const (
 	cancelGrace = 2 * time.Second
 	// answerGrace is how much longer than the server the shell waits.
 	answerGrace = 5 * time.Second
+	// serverLimit is more than the time limit of any request that names none.
+	serverLimit = time.Minute
 )
 
 // ErrQuit is returned when .quit was read.
 var ErrQuit = errors.New("quit")
+
+// ErrNoAnswer is returned for a statement that was interrupted, or took longer
+// than the server allows, without the server saying what came of it.
+var ErrNoAnswer = errors.New("the server did not say what came of the statement: it may or may not have been executed")
 
 // Config says how a shell begins; dot commands change most of it.
 type Config struct {
@@ -87,22 +94,34 @@ func (s *Shell) send(ctx context.Context, r *subjects.Request) (*subjects.Respon
 	wait, stop := s.patience(ctx)
 	defer stop()
 	resp, err := s.Session.Do(wait, r)
-	if resp != nil && len(resp.Applied)+len(resp.Pending) > 0 {
+	if resp != nil && isWrite(resp) {
 		s.position = max(s.position, resp.Position)
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = fmt.Errorf("the server did not say what came of the interrupted statement: %w", err)
+	return resp, s.unanswered(err)
+}
+
+// unanswered turns the error of a request whose answer never came into
+// [ErrNoAnswer]. The request may still be running in its session, which takes no
+// other until then: a new one takes its place.
+func (s *Shell) unanswered(err error) error {
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, client.ErrTimeout) {
+		return err
 	}
-	return resp, err
+	if s.Session.InTx() {
+		s.note("the open transaction was given up; the server will roll it back")
+	}
+	s.Session.Renew()
+	return ErrNoAnswer
 }
 
 // patience is the context of one request: it outlives ctx by cancelGrace, during
 // which the server is asked to stop.
 func (s *Shell) patience(ctx context.Context) (context.Context, func()) {
-	wait, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	if s.Timeout > 0 {
-		wait, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.Timeout+answerGrace)
+	limit := s.Timeout
+	if limit == 0 {
+		limit = serverLimit
 	}
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit+answerGrace)
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
@@ -161,30 +180,59 @@ func (s *Shell) execute(ctx context.Context, sql string) error {
 		rows, err = s.show(ctx, resp)
 	}
 	if s.Timing && resp != nil && (err == nil || resp.Position > 0) {
-		fmt.Fprintln(s.Stderr, summary(resp, rows, time.Since(start)))
+		fmt.Fprintln(s.Stderr, s.summary(resp, rows, time.Since(start)))
 	}
 	return err
 }
 
 // summary is the line under a result: what was done, where it is in the log, and
 // who has it.
-func summary(resp *subjects.Response, rows int64, took time.Duration) string {
-	ms := fmt.Sprintf("%.1f ms", float64(took.Microseconds())/1000)
-	if resp.Position == 0 || resp.Applied == nil && resp.Pending == nil {
-		return "(" + format.Count(rows, "row") + " · " + ms + ")"
+func (s *Shell) summary(resp *subjects.Response, rows int64, took time.Duration) string {
+	switch {
+	case isWrite(resp):
+		return written(resp, changes(resp), took)
+	case rows > 0 || hasRows(resp):
+		return format.Count(rows, "row") + " · " + duration(took)
+	case s.Session.InTx() && changes(resp) > 0:
+		return format.Count(changes(resp), "row") + " · not committed yet · " + duration(took)
 	}
-	var changes int64
-	for i := range resp.Results {
-		changes += resp.Results[i].Changes
-	}
-	parts := []string{format.Count(changes, "row"), fmt.Sprintf("position %d", resp.Position)}
+	return "done · " + duration(took)
+}
+
+// written describes a change of so many rows that is in the log.
+func written(resp *subjects.Response, rows int64, took time.Duration) string {
+	parts := []string{format.Count(rows, "row"), fmt.Sprintf("position %d", resp.Position)}
 	if len(resp.Applied) > 0 {
 		parts = append(parts, "applied by "+strings.Join(resp.Applied, " "))
 	}
 	if len(resp.Pending) > 0 {
 		parts = append(parts, "pending "+strings.Join(resp.Pending, " "))
 	}
-	return strings.Join(append(parts, ms), " · ")
+	return strings.Join(append(parts, duration(took)), " · ")
+}
+
+// isWrite says whether an answer is that of a change in the log.
+func isWrite(resp *subjects.Response) bool {
+	return resp.Position > 0 && (resp.Applied != nil || resp.Pending != nil)
+}
+
+func hasRows(resp *subjects.Response) bool {
+	return slices.ContainsFunc(resp.Results, func(r subjects.Result) bool { return len(r.Columns) > 0 })
+}
+
+func changes(resp *subjects.Response) int64 {
+	var n int64
+	for i := range resp.Results {
+		n += resp.Results[i].Changes
+	}
+	return n
+}
+
+func duration(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
 // note says something that is neither result nor failure.

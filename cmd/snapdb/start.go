@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/exec"
+)
+
+// explainStart says what to do about an error that kept a node from starting.
+func explainStart(err error) error {
+	switch {
+	case errors.Is(err, broker.ErrPortTaken):
+		return fmt.Errorf("--nats: %w\n  stop what listens there, or choose another address", err)
+	case errors.Is(err, exec.ErrInUse):
+		return fmt.Errorf("--data: %w\n  is snapdb running on it already? stop it, or choose another directory", err)
+	case errors.Is(err, exec.ErrNewer), errors.Is(err, exec.ErrRole), errors.Is(err, exec.ErrCluster):
+		return fmt.Errorf("--data: %w", err)
+	case errors.Is(err, exec.ErrNodeID):
+		return fmt.Errorf("--id: %w", err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("--data: %w\n  choose a directory that this user can write to", err)
+	}
+	return err
+}
+
+// checkListen says whether an address can be listened at.
+func checkListen(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT: %w", addr, err)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%q is not HOST:PORT: the port must be a number up to 65535", addr)
+	}
+	return nil
+}
+
+// checkServers says whether a text is the address of a NATS server, or several
+// with commas.
+func checkServers(servers string) error {
+	for _, s := range strings.Split(servers, ",") {
+		s = strings.TrimSpace(s)
+		if !strings.Contains(s, "://") {
+			s = "nats://" + s
+		}
+		u, err := url.Parse(s)
+		if err != nil || u.Hostname() == "" {
+			return errors.New("must be an address like nats://127.0.0.1:4222")
+		}
+		switch u.Scheme {
+		case "nats", "tls", "ws", "wss":
+		default:
+			return fmt.Errorf("must be an address like nats://127.0.0.1:4222, not of the kind %q", u.Scheme)
+		}
+	}
+	return nil
+}
+
+// stateDir is where a role keeps its data unless told otherwise.
+func stateDir(role string) string {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return filepath.Join(dir, role)
+	}
+	return filepath.Join(stateHome(), role)
+}
+
+// stateHome is where this user's programs keep what they must not lose, the part
+// of it that is snapdb's.
+func stateHome() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "snapdb")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "snapdb" // here, for want of a better place
+	}
+	return filepath.Join(home, ".local", "state", "snapdb")
+}
