@@ -74,7 +74,7 @@ type script struct {
 	begun   int // the statement that began the open transaction; 0: none is open
 	failed  int
 	total   int
-	defers  bool // foreign keys are to be checked at COMMIT only
+	defers  bool               // foreign keys are to be checked at COMMIT only
 	changed int64              // rows
 	last    *subjects.Response // of a write
 	display progress
