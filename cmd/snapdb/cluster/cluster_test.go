@@ -1,0 +1,261 @@
+//go:build linux
+
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// cluster is a master and its slaves, each a process of its own.
+type cluster struct {
+	t      testing.TB
+	dir    string
+	url    string
+	listen string
+	master *node
+	slaves []*node
+}
+
+// newCluster prepares a cluster of that many slaves, snap1 and so on, with
+// nothing running yet. Flags are the master's.
+func newCluster(t testing.TB, slaves int, flags ...string) *cluster {
+	t.Helper()
+	listen := freeAddress(t)
+	c := &cluster{t: t, dir: t.TempDir(), listen: listen, url: "nats://" + listen}
+	dir := filepath.Join(c.dir, "master")
+	c.master = newNode(t, "master", dir, append([]string{"master", "--data", dir, "--nats", listen}, flags...)...)
+	for i := range slaves {
+		c.addSlave("snap" + strconv.Itoa(i+1))
+	}
+	return c
+}
+
+// startCluster is newCluster with everything running and joined.
+func startCluster(t testing.TB, slaves int, flags ...string) *cluster {
+	t.Helper()
+	c := newCluster(t, slaves, flags...)
+	c.start()
+	return c
+}
+
+func (c *cluster) addSlave(id string) *node {
+	c.t.Helper()
+	dir := filepath.Join(c.dir, id)
+	n := newNode(c.t, id, dir, "slave", "--data", dir, "--id", id, "--nats", c.url)
+	c.slaves = append(c.slaves, n)
+	return n
+}
+
+func (c *cluster) nodes() []*node { return append([]*node{c.master}, c.slaves...) }
+
+// start starts whoever does not run and waits until all have joined.
+func (c *cluster) start() {
+	c.t.Helper()
+	for _, n := range c.nodes() {
+		if !n.running() {
+			n.start()
+		}
+	}
+	c.awaitOnline(c.slaves...)
+}
+
+// freeAddress is an address on which nobody listens. Its port is below those that
+// the system gives to outgoing connections: on one of those, a slave that looks
+// for its absent master can end up connected to itself and keep the port taken.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(12_000+rand.IntN(20_000)))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return address
+	}
+	t.Fatal("no free port found")
+	return ""
+}
+
+// client connects to the master, once it answers.
+func (c *cluster) client() *client.Client {
+	c.t.Helper()
+	var cl *client.Client
+	await(c.t, func() string {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+		defer cancel()
+		var err error
+		if cl == nil {
+			if cl, err = client.Connect(ctx, c.url, client.Options{Name: c.t.Name()}); err != nil {
+				cl = nil
+				return err.Error()
+			}
+		}
+		if _, err = cl.Info(ctx); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	c.t.Cleanup(cl.Close)
+	return cl
+}
+
+// exec executes SQL at the master, which must succeed.
+func (c *cluster) exec(cl *client.Client, db, sql string, args ...subjects.Value) *subjects.Response {
+	c.t.Helper()
+	return c.do(cl, &subjects.Request{DB: db, SQL: sql, Args: args})
+}
+
+func (c *cluster) do(cl *client.Client, r *subjects.Request) *subjects.Response {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	resp, err := cl.Exec(ctx, r)
+	if err != nil {
+		c.t.Fatalf("%.200s: %v", r.SQL, err)
+	}
+	return resp
+}
+
+// query reads one value on a node; "" is the master.
+func (c *cluster) query(cl *client.Client, id, db, sql string) subjects.Value {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	resp, err := cl.Do(ctx, door(id), &subjects.Request{DB: db, SQL: sql})
+	if err != nil {
+		c.t.Fatalf("%s on %q: %v", sql, id, err)
+	}
+	return resp.Results[0].Rows[0][0]
+}
+
+// door is where a node takes queries; "" is the master.
+func door(id string) string {
+	if id == "" {
+		return subjects.Query
+	}
+	return subjects.NodeQuery(id)
+}
+
+// awaitOnline waits until the master sees these slaves online.
+func (c *cluster) awaitOnline(slaves ...*node) {
+	c.t.Helper()
+	cl := c.client()
+	for _, n := range slaves {
+		c.awaitState(cl, n.name, subjects.StateOnline)
+	}
+}
+
+// awaitState waits until the master sees a slave in a state, and returns the
+// reason given for it.
+func (c *cluster) awaitState(cl *client.Client, id string, want subjects.State) (reason string) {
+	c.t.Helper()
+	await(c.t, func() string {
+		for _, n := range c.info(cl).Nodes {
+			if n.ID == id {
+				if n.State == want {
+					reason = n.Reason
+					return ""
+				}
+				return fmt.Sprintf("%s is %s (%s), not %s", id, n.State, n.Reason, want)
+			}
+		}
+		return id + " is not known to the master"
+	})
+	return reason
+}
+
+func (c *cluster) info(cl *client.Client) *subjects.ClusterInfoResponse {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	info, err := cl.Info(ctx)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return info
+}
+
+// settle waits until every slave has applied all that the master has logged. It
+// returns the master's heads.
+func (c *cluster) settle(cl *client.Client) map[string]subjects.Head {
+	c.t.Helper()
+	heads := c.info(cl).Heads
+	for _, n := range c.slaves {
+		await(c.t, func() string { return behind(c.t.Context(), cl, n.name, heads) })
+	}
+	return heads
+}
+
+// behind says what a slave lacks of heads, "" if nothing.
+func behind(ctx context.Context, cl *client.Client, id string, heads map[string]subjects.Head) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	resp, err := cl.Ctl(ctx, id, "info")
+	if err != nil {
+		return err.Error()
+	}
+	st := resp.Info
+	if st.State != subjects.StateOnline {
+		return fmt.Sprintf("%s is %s (%s): %+v", id, st.State, st.Reason, st.Databases)
+	}
+	if len(st.Databases) != len(heads) {
+		return fmt.Sprintf("%s has %d databases, the master %d", id, len(st.Databases), len(heads))
+	}
+	for db, h := range heads {
+		if has := st.Databases[db]; has.Incarnation != h.Incarnation || has.Position != h.Position {
+			return fmt.Sprintf("%s has database %s at %d of %d, the master at %d of %d", id, db, has.Position, has.Incarnation, h.Position, h.Incarnation)
+		}
+	}
+	return ""
+}
+
+// finish ends a test: every node must be at the same position and hold the same,
+// as their doors answer and, once all have stopped in order, as their files say.
+func (c *cluster) finish(cl *client.Client) {
+	c.t.Helper()
+	heads := c.settle(cl)
+	databases := make([]string, 0, len(heads))
+	for db := range heads {
+		if db != subjects.Catalog {
+			databases = append(databases, db)
+		}
+	}
+	slices.Sort(databases)
+	for _, db := range databases {
+		want := sumThroughDoor(c.t, cl, "", db)
+		for _, n := range c.slaves {
+			if got := sumThroughDoor(c.t, cl, n.name, db); got != want {
+				c.t.Errorf("%s answers with other content of %s than the master", n.name, db)
+			}
+		}
+	}
+	for _, n := range slices.Backward(c.nodes()) {
+		n.stop(syscall.SIGTERM)
+	}
+	for _, db := range append(databases, subjects.Catalog) {
+		want := readFile(c.t, filepath.Join(c.master.dir, db+".db"))
+		if h := heads[db]; want.incarnation != h.Incarnation || want.position != h.Position || want.chain != h.Chain {
+			c.t.Errorf("the master's file of %s is at %d of %d (%s), it had said %d of %d (%s)", db, want.position, want.incarnation, want.chain, h.Position, h.Incarnation, h.Chain)
+		}
+		for _, n := range c.slaves {
+			if got := readFile(c.t, filepath.Join(n.dir, db+".db")); got != want {
+				c.t.Errorf("the file of %s on %s is not that of the master:\n%+v\n%+v", db, n.name, got, want)
+			}
+		}
+	}
+}
