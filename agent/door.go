@@ -158,6 +158,11 @@ func (h *handler) run() error {
 	if err := h.fresh(); err != nil {
 		return err
 	}
+	if h.req.Tx && h.session.tx == nil {
+		// A master that has restarted knows nothing of the transaction. Executed
+		// now, the rest of it would be writes of their own.
+		return subjects.Errorf(subjects.CodeTransaction, "the session has no open transaction any more, it was rolled back with all that it had done; nothing of this request was executed")
+	}
 	if len(h.req.Stmts) == 0 {
 		return h.text(h.req.SQL, h.req.Args)
 	}

@@ -95,6 +95,7 @@ func genRequest() *rapid.Generator[subjects.Request] {
 			MaxLagMS:    rapid.Int64Min(0).Draw(t, "lag"),
 			ID:          short.Draw(t, "id"),
 		}
+		r.Tx = r.Session != "" && rapid.Bool().Draw(t, "tx")
 		switch rapid.IntRange(0, 2).Draw(t, "way") {
 		case 0:
 			st := genStmt().Draw(t, "stmt")

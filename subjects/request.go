@@ -53,6 +53,9 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	}
 	number("timeout_ms", uint64(max(r.TimeoutMS, 0)))
 	text("session", r.Session)
+	if r.Tx {
+		dst = append(appendName(dst, start, "tx"), "true"...)
+	}
 	number("min_position", r.MinPosition)
 	number("max_lag_ms", uint64(max(r.MaxLagMS, 0)))
 	text("id", r.ID)
@@ -107,6 +110,8 @@ func (s *scanner) checkRequest(r *Request) {
 		s.fail(`only one of "sql", "stmts" and "more" can be given`)
 	case r.Args != nil && r.SQL == "":
 		s.fail(`"args" belongs to "sql"; a statement in "stmts" has its own`)
+	case r.Tx && r.Session == "":
+		s.fail(`"tx" says something of a "session", which is missing`)
 	case len(r.Session) > maxToken || len(r.ID) > maxToken:
 		s.fail(`"session" and "id" have at most %d bytes`, maxToken)
 	}
@@ -122,6 +127,7 @@ func (s *scanner) requestField(r *Request, key []byte, seen *fields) {
 		ack
 		timeout
 		session
+		tx
 		position
 		lag
 		id
@@ -151,6 +157,9 @@ func (s *scanner) requestField(r *Request, key []byte, seen *fields) {
 	case "session":
 		s.once(seen, session, key)
 		r.Session = s.str()
+	case "tx":
+		s.once(seen, tx, key)
+		r.Tx = s.bool()
 	case "min_position":
 		s.once(seen, position, key)
 		r.MinPosition = s.uint()

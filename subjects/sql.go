@@ -16,6 +16,7 @@ type Request struct {
 	Ack         Ack    // acknowledgement rule; zero: the session's, else the master's default
 	TimeoutMS   int64  // time limit in milliseconds; 0: the server's default
 	Session     string // name of an interactive session, chosen by the client; "" for none
+	Tx          bool   // the session's transaction must be open, else nothing is done
 	MinPosition uint64 // read only when this position is applied
 	MaxLagMS    int64  // read only when not staler than this; 0: any
 	ID          string // repeat-safe id: a request done before returns its first answer

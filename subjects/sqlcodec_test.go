@@ -13,9 +13,9 @@ import (
 func TestRequestText(t *testing.T) {
 	r := subjects.Request{
 		DB: "SnapDB", SQL: "INSERT INTO Users VALUES (?,?)", Args: []subjects.Value{subjects.IntegerValue(1), subjects.TextValue("Alice")},
-		Ack: subjects.Ack{Kind: subjects.AckCount, Count: 2}, TimeoutMS: 5000, Session: "s", MinPosition: 128, MaxLagMS: 2000, ID: "i",
+		Ack: subjects.Ack{Kind: subjects.AckCount, Count: 2}, TimeoutMS: 5000, Session: "s", Tx: true, MinPosition: 128, MaxLagMS: 2000, ID: "i",
 	}
-	const want = `{"db":"SnapDB","sql":"INSERT INTO Users VALUES (?,?)","args":[1,"Alice"],"ack":2,"timeout_ms":5000,"session":"s","min_position":128,"max_lag_ms":2000,"id":"i"}`
+	const want = `{"db":"SnapDB","sql":"INSERT INTO Users VALUES (?,?)","args":[1,"Alice"],"ack":2,"timeout_ms":5000,"session":"s","tx":true,"min_position":128,"max_lag_ms":2000,"id":"i"}`
 	if got := subjects.AppendRequest(nil, &r); string(got) != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -50,6 +50,8 @@ func TestRequestRefuses(t *testing.T) {
 		`{"sql":"a","stmts":[{"sql":""}]}`: "only one of",
 		`{"more":"a","args":[1]}`:          `"args" belongs to "sql"`,
 		`{"sqll":"a"}`:                     `unknown field "sqll"`,
+		`{"sql":"a","tx":true}`:            `"tx" says something of a "session"`,
+		`{"sql":"a","session":"s","tx":1}`: "at byte 30",
 		`{"sql":"a","sql":"b"}`:            `"sql" given twice`,
 		`{"sql":"a","SQL":"b"}`:            `unknown field "SQL"`,
 		`{"sql":"a"} {}`:                   "at byte 12: the end expected",

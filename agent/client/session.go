@@ -107,7 +107,7 @@ func (s *Session) Pages(ctx context.Context, limitMS int64, r *subjects.Result, 
 func (s *Session) fill(r *subjects.Request) (door string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.Session = s.id
+	r.Session, r.Tx = s.id, s.tx
 	if r.DB == "" {
 		r.DB = s.db
 	}
