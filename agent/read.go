@@ -62,15 +62,14 @@ func deadline(r *subjects.Request, patience time.Duration) time.Time {
 }
 
 // query executes the statements of a read on database db and returns the
-// position it has at least seen. counters are what the session sees in
+// position it has seen. counters are what the session sees in
 // last_insert_rowid() and its kin.
 func (r *reader) query(ctx context.Context, db *exec.Database, stmts []subjects.Stmt, counters subjects.Counters, limit time.Time, out *subjects.Results) (uint64, error) {
-	at := db.Applied().Number
-	hold := len(stmts) > 1
-	snap, err := db.Read(ctx, limit, counters, hold)
+	snap, err := db.Read(ctx, limit, counters)
 	if err != nil {
 		return 0, err
 	}
+	at := snap.Position().Number
 	stop := context.AfterFunc(ctx, snap.Interrupt)
 	rows, err := snap.ReadAll(stmts, out, exec.PageBytes)
 	if !stop() {
@@ -90,16 +89,12 @@ func (r *reader) query(ctx context.Context, db *exec.Database, stmts []subjects.
 // show executes SHOW TABLES, SHOW CHECKSUM, DESCRIBE and SHOW CREATE TABLE. The
 // position is exactly that of what is shown: a checksum means nothing without it.
 func (r *reader) show(ctx context.Context, db *exec.Database, cmd exec.Command, limit time.Time, out *subjects.Results) (uint64, error) {
-	snap, err := db.Read(ctx, limit, subjects.Counters{}, true)
+	snap, err := db.Read(ctx, limit, subjects.Counters{})
 	if err != nil {
 		return 0, err
 	}
 	defer snap.Close()
-	at, err := snap.Position()
-	if err != nil {
-		return 0, err
-	}
-	return at.Number, snap.Show(ctx, cmd, out)
+	return snap.Position().Number, snap.Show(ctx, cmd, out)
 }
 
 // keep stores a cursor and returns its token, or "" when there are too many: the

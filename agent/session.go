@@ -157,16 +157,11 @@ func (t *transaction) acquire(ctx context.Context, limit time.Time) error {
 // statement needs the writer.
 func (t *transaction) read(ctx context.Context, sql string, args []subjects.Value, limit time.Time, out *subjects.Results) (int, error) {
 	if t.snap == nil {
-		snap, err := t.w.db.Read(ctx, limit, t.counters, true)
+		snap, err := t.w.db.Read(ctx, limit, t.counters)
 		if err != nil {
 			return 0, err
 		}
-		at, err := snap.Position()
-		if err != nil {
-			snap.Close()
-			return 0, err
-		}
-		t.snap, t.at = snap, at.Number
+		t.snap, t.at = snap, snap.Position().Number
 	}
 	t.snap.SetDeadline(limit)
 	stop := context.AfterFunc(ctx, t.snap.Interrupt)

@@ -47,11 +47,8 @@ type Checksum struct {
 // columns, which follow from the others; and where in the file something lies,
 // which differs between nodes.
 //
-// The snapshot must hold one state. The end of ctx interrupts the reading.
+// The end of ctx interrupts the reading.
 func (s *Snapshot) Checksum(ctx context.Context) (*Checksum, error) {
-	if !s.held {
-		return nil, errors.New("checksum: the snapshot does not hold one state")
-	}
 	stop := context.AfterFunc(ctx, s.Interrupt)
 	defer stop()
 	sum, err := s.checksum()
@@ -65,11 +62,7 @@ func (s *Snapshot) Checksum(ctx context.Context) (*Checksum, error) {
 }
 
 func (s *Snapshot) checksum() (*Checksum, error) {
-	at, err := s.Position()
-	if err != nil {
-		return nil, err
-	}
-	sum := &Checksum{Position: at}
+	sum := &Checksum{Position: s.Position()}
 	whole := newDigest()
 	for _, sql := range []string{
 		"SELECT user_version, application_id FROM pragma_user_version, pragma_application_id",

@@ -92,9 +92,8 @@ func (s *Store) openDatabase(name string, inc uint64) (*Database, error) {
 		}
 		return nil, fmt.Errorf("open database %s: %w", name, err)
 	}
-	d.readers.open = func() (*engine.Conn, error) {
-		return engine.Open(d.path, engine.Options{ReadOnly: true})
-	}
+	d.readers.open = func() (*reader, error) { return openReader(d.path) }
+	d.readers.warn = func(err error) { s.log.Warn("read connection", "database", name, "error", err) }
 	return d, nil
 }
 
@@ -211,6 +210,7 @@ func (d *Database) commit(pos Position, ids bool) error {
 		return fmt.Errorf("commit: %w", err)
 	}
 	d.applied.Store(&pos)
+	d.readers.outdate()
 	return nil
 }
 

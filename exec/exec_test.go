@@ -83,7 +83,7 @@ func (n *node) database(name string) *exec.Database {
 
 func (n *node) read(db string) *exec.Snapshot {
 	n.t.Helper()
-	s, err := n.database(db).Read(context.Background(), time.Time{}, subjects.Counters{}, true)
+	s, err := n.database(db).Read(context.Background(), time.Time{}, subjects.Counters{})
 	if err != nil {
 		n.t.Fatal(err)
 	}

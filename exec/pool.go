@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/snapdb/snapdb/exec/engine"
@@ -11,20 +12,87 @@ import (
 // maxReaders bounds the read connections of one database. Further reads wait.
 const maxReaders = 16
 
+// reader is a read connection. Between requests it keeps its read transaction
+// as long as nothing is committed: what it shows is then still the newest state,
+// and beginning and ending costs more than a small read.
+type reader struct {
+	*engine.Conn
+	position *engine.Stmt // reads at
+	reading  bool         // a read transaction is open
+	at       Position     // that it shows
+}
+
+func openReader(path string) (*reader, error) {
+	c, err := engine.Open(path, engine.Options{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	st, _, err := c.Prepare("SELECT position, chain FROM _snapdb_applied", 0, engine.GuardNone)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return &reader{Conn: c, position: st}, nil
+}
+
+// renew begins a read transaction, unless the one that is open shows applied.
+func (r *reader) renew(applied Position) error {
+	if r.reading && r.at == applied && !r.Autocommit() {
+		return nil
+	}
+	if err := r.end(); err != nil {
+		return err
+	}
+	if err := r.BeginRead(); err != nil {
+		return fmt.Errorf("begin read: %w", err)
+	}
+	r.reading = true
+	defer r.position.Reset()
+	row, err := r.position.Step()
+	if err == nil && !row {
+		err = errNotOurs
+	}
+	if err == nil {
+		r.at.Number = uint64(r.position.Column(0).Int())
+		err = r.at.Chain.UnmarshalText(r.position.Column(1).Bytes())
+	}
+	if err != nil {
+		return fmt.Errorf("read position: %w", errors.Join(err, r.end()))
+	}
+	return nil
+}
+
+// end ends the read transaction, if there is one.
+func (r *reader) end() error {
+	r.reading = false
+	if r.Autocommit() {
+		return nil
+	}
+	if err := r.Rollback(); err != nil {
+		return fmt.Errorf("end read: %w", err)
+	}
+	return nil
+}
+
+func (r *reader) close() error {
+	r.position.Close()
+	return r.Conn.Close()
+}
+
 // pool lends out read connections, the one used last first, so that a quiet
 // database keeps one warm and no more.
 type pool struct {
-	open func() (*engine.Conn, error)
+	open func() (*reader, error)
+	warn func(error) // an idle connection is in trouble
 
 	mu     sync.Mutex
-	idle   []*engine.Conn
-	lent   map[*engine.Conn]struct{}
+	idle   []*reader
+	lent   map[*reader]struct{}
 	wake   chan struct{} // closed and replaced when one comes back
 	closed bool
 }
 
 // get lends a connection; give it back with put.
-func (p *pool) get(ctx context.Context) (*engine.Conn, error) {
+func (p *pool) get(ctx context.Context) (*reader, error) {
 	for {
 		p.mu.Lock()
 		if p.closed {
@@ -32,7 +100,7 @@ func (p *pool) get(ctx context.Context) (*engine.Conn, error) {
 			return nil, ErrClosed
 		}
 		if p.lent == nil {
-			p.lent, p.wake = map[*engine.Conn]struct{}{}, make(chan struct{})
+			p.lent, p.wake = map[*reader]struct{}{}, make(chan struct{})
 		}
 		if n := len(p.idle); n > 0 {
 			c := p.idle[n-1]
@@ -60,17 +128,45 @@ func (p *pool) get(ctx context.Context) (*engine.Conn, error) {
 	}
 }
 
-func (p *pool) put(c *engine.Conn) {
+// put takes a connection back. It keeps its read transaction if that shows the
+// applied position.
+func (p *pool) put(c *reader, applied Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.lent, c)
+	if c.at != applied {
+		p.cool(c)
+	}
 	if p.closed {
-		c.Close() // a read-only connection has nothing to lose
+		if err := c.close(); err != nil {
+			p.warn(err)
+		}
 	} else {
 		p.idle = append(p.idle, c)
 	}
 	close(p.wake)
 	p.wake = make(chan struct{})
+}
+
+// outdate ends the read transactions of idle connections, after a commit: they
+// would keep the WAL from being emptied.
+func (p *pool) outdate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.idle {
+		if c.reading {
+			p.cool(c)
+		}
+	}
+}
+
+// cool ends a read transaction. If that fails the connection says so again to
+// whoever gets it next.
+func (p *pool) cool(c *reader) {
+	c.BeginRequest()
+	if err := c.end(); err != nil {
+		p.warn(err)
+	}
 }
 
 // close refuses new reads, waits for those in flight and, when ctx ends,
@@ -80,7 +176,7 @@ func (p *pool) close(ctx context.Context) error {
 	p.closed = true
 	var errs []error
 	for _, c := range p.idle {
-		errs = append(errs, c.Close())
+		errs = append(errs, c.close())
 	}
 	p.idle = nil
 	for len(p.lent) > 0 {

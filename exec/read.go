@@ -19,9 +19,8 @@ const PageBytes = 1 << 20
 // long it lives. It holds one read connection until Close and is used by one
 // goroutine at a time.
 type Snapshot struct {
-	d    *Database
-	c    *engine.Conn
-	held bool // a read transaction is open
+	d *Database
+	c *reader
 
 	life   sync.Mutex // guards closed, for Interrupt
 	closed bool       // the connection may be somebody else's
@@ -30,28 +29,24 @@ type Snapshot struct {
 // ErrWrites: a statement that changes something was given to a Snapshot.
 var ErrWrites = subjects.Errorf(subjects.CodeReadOnly, "this statement writes, and this door is for reading")
 
-// Read opens a snapshot for one request whose end is deadline (zero: none).
-// With hold, all its statements see one state; without, each sees the newest,
-// which is quicker for a single one.
-func (d *Database) Read(ctx context.Context, deadline time.Time, counters subjects.Counters, hold bool) (*Snapshot, error) {
+// Read opens a snapshot of the newest committed state for one request whose end
+// is deadline (zero: none).
+func (d *Database) Read(ctx context.Context, deadline time.Time, counters subjects.Counters) (*Snapshot, error) {
 	c, err := d.readers.get(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", d.name, err)
 	}
-	s := &Snapshot{d: d, c: c, held: hold}
+	if err := c.renew(d.Applied()); err != nil {
+		d.readers.put(c, Position{})
+		return nil, fmt.Errorf("read %s: %w", d.name, err)
+	}
 	c.SetDeadline(deadline)
 	c.SetCounters(counters.RowID, counters.Changes, counters.Total)
-	if hold {
-		if err := c.BeginRead(); err != nil {
-			d.readers.put(c)
-			return nil, fmt.Errorf("begin read: %w", err)
-		}
-	}
-	return s, nil
+	return &Snapshot{d: d, c: c}, nil
 }
 
-// Position is the position this snapshot shows. It must hold one.
-func (s *Snapshot) Position() (Position, error) { return s.d.readPosition(s.c) }
+// Position is the position this snapshot shows.
+func (s *Snapshot) Position() Position { return s.c.at }
 
 // SetDeadline limits the statements from now on.
 func (s *Snapshot) SetDeadline(t time.Time) {
@@ -72,15 +67,10 @@ func (s *Snapshot) Interrupt() {
 // Close ends the snapshot.
 func (s *Snapshot) Close() {
 	s.c.SetDeadline(time.Time{})
-	if s.held && !s.c.Autocommit() {
-		if err := s.c.Rollback(); err != nil {
-			s.d.store.log.Warn("end read", "database", s.d.name, "error", err)
-		}
-	}
 	s.life.Lock()
 	s.closed = true
 	s.life.Unlock()
-	s.d.readers.put(s.c)
+	s.d.readers.put(s.c, s.d.Applied())
 }
 
 // Next prepares the statement of sql at offset off. A nil statement means that

@@ -41,7 +41,7 @@ func TestClosedStoreRefuses(t *testing.T) {
 	d.Interrupt()
 	_, err := d.Begin()
 	wantCode(t, "begin", err, subjects.CodeUnavailable)
-	_, err = d.Read(context.Background(), time.Time{}, subjects.Counters{}, false)
+	_, err = d.Read(context.Background(), time.Time{}, subjects.Counters{})
 	wantCode(t, "read", err, subjects.CodeUnavailable)
 	_, err = c.Cursor()
 	wantCode(t, "cursor", err, subjects.CodeUnavailable)
