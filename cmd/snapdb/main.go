@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/cmd/snapdb/format"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -88,6 +89,7 @@ some nodes, 5 denied.`, commands()...)
 		}
 		return settle(cmd)
 	}
+	complete(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	return root
 }
@@ -95,7 +97,7 @@ some nodes, 5 denied.`, commands()...)
 // commands are all of the program's commands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), benchCommand(),
+		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), nodeCommand(), dbCommand(), benchCommand(), versionCommand(),
 	}
 }
 
@@ -155,10 +157,10 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &u):
 		return exitUsage
-	case errors.As(err, &partly), wireCode(err) == subjects.CodeNotAcknowledged:
-		return exitPartly
-	case errors.Is(err, client.ErrUnreachable):
+	case errors.Is(err, client.ErrUnreachable), errors.As(err, &partly) && partly.done == 0:
 		return exitUnreachable
+	case partly != nil, wireCode(err) == subjects.CodeNotAcknowledged:
+		return exitPartly
 	case errors.Is(err, client.ErrDenied), wireCode(err) == subjects.CodeDenied:
 		return exitDenied
 	}
@@ -180,15 +182,18 @@ func hint(code int, cmd *cobra.Command, err error) string {
 	switch {
 	case code == exitUsage:
 		return fmt.Sprintf("  %s --help tells more", cmd.CommandPath())
-	case code == exitUnreachable && !errors.As(err, &nobody):
+	case errors.Is(err, client.ErrUnreachable) && !errors.As(err, &nobody):
 		return "  is the master running there? snapdb master starts one, --server names its address"
 	}
 	return ""
 }
 
-// partlyError is a command that some nodes did not carry out.
-type partlyError struct{ Done, Total int }
+// partlyError is a command that some of the nodes did not carry out, or none.
+type partlyError struct{ done, total int }
 
 func (e *partlyError) Error() string {
-	return fmt.Sprintf("only %d of %d nodes answered", e.Done, e.Total)
+	if e.done == 0 {
+		return fmt.Sprintf("none of %s answered", format.Count(int64(e.total), "node"))
+	}
+	return fmt.Sprintf("only %d of %d nodes answered", e.done, e.total)
 }

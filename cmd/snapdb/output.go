@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/cmd/snapdb/format"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// look is what the commands that show how a cluster is have in common.
+type look struct {
+	server  string
+	json    bool
+	timeout time.Duration
+}
+
+func (l *look) flags(cmd *cobra.Command, timeout time.Duration) {
+	f := cmd.Flags()
+	serverFlag(f, &l.server)
+	f.BoolVar(&l.json, "json", false, "print JSON")
+	f.DurationVar(&l.timeout, "timeout", timeout, "how long to wait for answers, a `DURATION` like 10s")
+}
+
+// cluster connects and asks the master how the cluster is. done ends both the
+// connection and ctx, which is good for the command's time limit.
+func (l *look) cluster(cmd *cobra.Command) (ctx context.Context, c *client.Client, info *subjects.ClusterInfoResponse, done func(), err error) {
+	if l.timeout <= 0 {
+		return nil, nil, nil, nil, flagError(cmd, "timeout", fmt.Errorf("must be positive, not %v", l.timeout))
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), l.timeout)
+	c, err = client.Connect(ctx, l.server, client.Options{Name: cmd.CommandPath()})
+	if err != nil {
+		cancel()
+		return nil, nil, nil, nil, err
+	}
+	done = func() {
+		c.Close()
+		cancel()
+	}
+	if info, err = c.Info(ctx); err != nil {
+		done()
+		return nil, nil, nil, nil, err
+	}
+	return ctx, c, info, done, nil
+}
+
+// each calls ask for every item at the same time and waits for all.
+func each[T any](items []T, ask func(i int, item T)) {
+	var wg sync.WaitGroup
+	for i, item := range items {
+		wg.Go(func() { ask(i, item) })
+	}
+	wg.Wait()
+}
+
+// answered is the error of a command that so many of the nodes carried out.
+func answered(done, total int) error {
+	if done == total {
+		return nil
+	}
+	return &partlyError{done: done, total: total}
+}
+
+// printJSON writes one object, indented: people look at it too.
+func printJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// printTable writes rows in columns. What nodes say of themselves cannot harm the
+// terminal.
+func printTable(out io.Writer, head []string, rows [][]string) error {
+	widths := make([]int, len(head))
+	all := append([][]string{head}, rows...)
+	for _, row := range all {
+		for i := range row {
+			row[i] = format.Safe(row[i])
+			widths[i] = max(widths[i], format.Width(row[i]))
+		}
+	}
+	var b strings.Builder
+	for _, row := range all {
+		line := ""
+		for i, cell := range row {
+			line += cell + strings.Repeat(" ", widths[i]-format.Width(cell)+2)
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	if _, err := io.WriteString(out, b.String()); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// ago is how long ago a moment was, as people say it.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	switch d := time.Since(t); {
+	case d < 2*time.Second:
+		return "now"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%d s ago", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+	}
+}
