@@ -86,11 +86,7 @@ func (m *Master) request(data []byte, writes bool, answer reply) {
 		}
 	}
 	limit := deadline(req, readPatience)
-	m.serve(answer, func() {
-		ctx, cancel := context.WithDeadline(m.ctx, limit.Add(time.Second))
-		defer cancel()
-		m.handle(ctx, req, writes, limit, answer)
-	})
+	m.serve(answer, func() { m.handle(m.ctx, req, writes, limit, answer) })
 }
 
 // maxRequests is how many requests are in service at a time, those that only

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/snapdb/snapdb/exec/engine"
+	"github.com/snapdb/snapdb/subjects"
 )
 
 // maxReaders bounds the read connections of one database. Further reads wait.
@@ -91,8 +93,9 @@ type pool struct {
 	closed bool
 }
 
-// get lends a connection; give it back with put.
-func (p *pool) get(ctx context.Context) (*reader, error) {
+// get lends a connection; give it back with put. It waits for one until deadline
+// (zero: for ever).
+func (p *pool) get(ctx context.Context, deadline time.Time) (*reader, error) {
 	for {
 		p.mu.Lock()
 		if p.closed {
@@ -120,13 +123,28 @@ func (p *pool) get(ctx context.Context) (*reader, error) {
 		}
 		wake := p.wake
 		p.mu.Unlock()
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		if err := await(ctx, wake, deadline); err != nil {
+			return nil, err
 		}
 	}
 }
+
+func await(ctx context.Context, wake <-chan struct{}, deadline time.Time) error {
+	if !deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, deadline, errNoReader)
+		defer cancel()
+	}
+	select {
+	case <-wake:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// errNoReader: all read connections were in use until the deadline.
+var errNoReader = subjects.Errorf(subjects.CodeBusy, "all %d read connections of the database were in use for as long as the request may take", maxReaders)
 
 // put takes a connection back. It keeps its read transaction if that shows the
 // applied position.

@@ -32,7 +32,7 @@ var ErrWrites = subjects.Errorf(subjects.CodeReadOnly, "this statement writes, a
 // Read opens a snapshot of the newest committed state for one request whose end
 // is deadline (zero: none).
 func (d *Database) Read(ctx context.Context, deadline time.Time, counters subjects.Counters) (*Snapshot, error) {
-	c, err := d.readers.get(ctx)
+	c, err := d.readers.get(ctx, deadline)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", d.name, err)
 	}
