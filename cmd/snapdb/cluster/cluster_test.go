@@ -4,6 +4,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -117,30 +118,33 @@ func (c *cluster) client() *client.Client {
 // exec executes SQL at the master, which must succeed.
 func (c *cluster) exec(cl *client.Client, db, sql string, args ...subjects.Value) *subjects.Response {
 	c.t.Helper()
-	return c.do(cl, &subjects.Request{DB: db, SQL: sql, Args: args})
-}
-
-func (c *cluster) do(cl *client.Client, r *subjects.Request) *subjects.Response {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
-	defer cancel()
-	resp, err := cl.Exec(ctx, r)
-	if err != nil {
-		c.t.Fatalf("%.200s: %v", r.SQL, err)
-	}
-	return resp
+	return c.do(cl, subjects.Exec, &subjects.Request{DB: db, SQL: sql, Args: args})
 }
 
 // query reads one value on a node; "" is the master.
 func (c *cluster) query(cl *client.Client, id, db, sql string) subjects.Value {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
-	defer cancel()
-	resp, err := cl.Do(ctx, door(id), &subjects.Request{DB: db, SQL: sql})
-	if err != nil {
-		c.t.Fatalf("%s on %q: %v", sql, id, err)
-	}
-	return resp.Results[0].Rows[0][0]
+	return c.do(cl, door(id), &subjects.Request{DB: db, SQL: sql}).Results[0].Rows[0][0]
+}
+
+// do sends a request, which must succeed. One that could not be delivered, to a
+// node that is just coming back, is sent again: nothing was done.
+func (c *cluster) do(cl *client.Client, door string, r *subjects.Request) (resp *subjects.Response) {
+	c.t.Helper()
+	await(c.t, func() string {
+		ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+		defer cancel()
+		var err error
+		resp, err = cl.Do(ctx, door, r)
+		if errors.Is(err, client.ErrUnreachable) {
+			return err.Error()
+		}
+		if err != nil {
+			c.t.Fatalf("%.200s: %v", r.SQL, err)
+		}
+		return ""
+	})
+	return resp
 }
 
 // door is where a node takes queries; "" is the master.
@@ -179,14 +183,17 @@ func (c *cluster) awaitState(cl *client.Client, id string, want subjects.State) 
 	return reason
 }
 
-func (c *cluster) info(cl *client.Client) *subjects.ClusterInfoResponse {
+func (c *cluster) info(cl *client.Client) (info *subjects.ClusterInfoResponse) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
-	defer cancel()
-	info, err := cl.Info(ctx)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	await(c.t, func() string {
+		ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+		defer cancel()
+		var err error
+		if info, err = cl.Info(ctx); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	return info
 }
 

@@ -1,0 +1,121 @@
+//go:build linux
+
+package cluster_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// A master must not begin a new history over old databases and slaves.
+func TestMasterRefusesToStartOverADamagedLog(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(t *testing.T, c *cluster, old []byte){
+		"lost": func(t *testing.T, c *cluster, _ []byte) {
+			if err := os.RemoveAll(filepath.Join(c.master.dir, "log")); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"shortened by a flipped byte": func(t *testing.T, c *cluster, _ []byte) {
+			flip(t, c)
+			if err := os.Remove(filepath.Join(c.messages(), "index.db")); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a flipped byte where a database must catch up": func(t *testing.T, c *cluster, old []byte) {
+			flip(t, c)
+			if err := os.WriteFile(filepath.Join(c.master.dir, "A.db"), old, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := startCluster(t, 1)
+			cl := c.client()
+			c.exec(cl, "", "CREATE DATABASE A")
+			c.exec(cl, "A", "CREATE TABLE t (a)")
+			c.master.stop(syscall.SIGTERM)
+			old, err := os.ReadFile(filepath.Join(c.master.dir, "A.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.start()
+			c.insertNeedles(cl)
+			c.settle(cl)
+			c.master.stop(syscall.SIGTERM)
+			damage(t, c, old)
+			c.master.start()
+			if code := c.master.wait(patience); code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			wantSaid(t, lastLines(c.master.said(), 3), "the log", "restore")
+			c.slaves[0].stop(syscall.SIGTERM)
+		})
+	}
+}
+
+// A slave that reads a damaged log must not pass over what it cannot read.
+func TestSlaveStopsAtADamagedMessage(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	cl := c.client()
+	c.exec(cl, "", "CREATE DATABASE A")
+	c.exec(cl, "", "CREATE DATABASE B")
+	c.exec(cl, "A", "CREATE TABLE t (a)")
+	c.insertNeedles(cl)
+	c.exec(cl, "B", "CREATE TABLE t (a); INSERT INTO t VALUES (1)")
+	c.master.stop(syscall.SIGTERM)
+	flip(t, c)
+	c.start() // all databases have everything already
+	late := c.addSlave("late")
+	late.start()
+	reason := c.awaitState(cl, "late", subjects.StateStopped)
+	wantSaid(t, reason, "A", "does not continue")
+	if n := c.query(cl, "late", "B", "SELECT count(*) FROM t").Int(); n != 1 {
+		t.Errorf("the other database has %d rows, want 1", n)
+	}
+	c.exec(cl, "A", "INSERT INTO t VALUES ('after')")
+	if n := c.query(cl, "late", "A", "SELECT count(*) FROM t WHERE a = 'after'").Int(); n != 0 {
+		t.Error("the slave has applied what came after the damaged message")
+	}
+	c.slaves = c.slaves[:1]
+	c.finish(cl)
+}
+
+// insertNeedles makes messages of the log that are easy to find in its files.
+func (c *cluster) insertNeedles(cl *client.Client) {
+	c.t.Helper()
+	for i := range 50 {
+		c.exec(cl, "A", "INSERT INTO t VALUES ('needle-'||?)", subjects.IntegerValue(int64(i)))
+	}
+}
+
+// messages is the folder with the messages of the log.
+func (c *cluster) messages() string {
+	return filepath.Join(c.master.dir, "log", "jetstream", "$G", "streams", subjects.LogStream, "msgs")
+}
+
+// flip changes one byte of a message in the middle of the log.
+func flip(t *testing.T, c *cluster) {
+	t.Helper()
+	path := filepath.Join(c.messages(), "1.blk")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := 0
+	for range bytes.Count(data, []byte("needle-")) / 2 {
+		at += bytes.Index(data[at:], []byte("needle-")) + 1
+	}
+	data[at] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
