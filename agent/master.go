@@ -179,47 +179,17 @@ func (m *Master) checkHead(ctx context.Context, name string, head subjects.Head,
 	if head.Position == 0 || name != subjects.Catalog && head.Position == head.Incarnation {
 		return nil // nothing but its creation, which is the catalog's
 	}
-	const advice = "restore the log from a backup, or the whole data directory"
 	if head.Position >= term {
-		return fmt.Errorf("%w: database %s has applied position %d, the log ends at %d: %s", ErrLogLost, name, head.Position, term-1, advice)
+		return fmt.Errorf("%w: database %s has applied position %d, the log ends at %d: %s", ErrLogLost, name, head.Position, term-1, restoreAdvice)
 	}
 	entry, err := m.journal.reader().Get(ctx, head.Position)
 	if err != nil {
-		return fmt.Errorf("%w: database %s has applied position %d: %w: %s", ErrLogLost, name, head.Position, err, advice)
+		return fmt.Errorf("%w: database %s has applied position %d: %w: %s", ErrLogLost, name, head.Position, err, restoreAdvice)
 	}
 	if entry.Message == nil || entry.Message.Header.Chain.String() != head.Chain {
-		return fmt.Errorf("%w: what the log has at position %d is not what database %s has applied: %s", ErrLogLost, head.Position, name, advice)
+		return fmt.Errorf("%w: what the log has at position %d is not what database %s has applied: %s", ErrLogLost, head.Position, name, restoreAdvice)
 	}
 	return nil
-}
-
-// replay applies the log to all databases up to a position.
-func (m *Master) replay(ctx context.Context, to uint64) error {
-	from := to
-	for _, head := range m.store.Heads() {
-		from = min(from, head.Position+1)
-	}
-	return m.journal.reader().Read(ctx, from, to, func(e broker.Entry) error {
-		if e.Message == nil {
-			return nil
-		}
-		return m.replayMessage(ctx, e.Message)
-	})
-}
-
-func (m *Master) replayMessage(ctx context.Context, msg *subjects.Message) error {
-	if msg.Header.DB == subjects.Catalog {
-		if m.store.Catalog().Applied().Continues(0, msg) != exec.Next {
-			return nil
-		}
-		return m.store.ApplyCatalog(msg)
-	}
-	d, err := m.store.Database(msg.Header.DB)
-	if err != nil || d.Applied().Continues(d.Incarnation(), msg) != exec.Next {
-		return nil // applied, dropped since, or not written by a master
-	}
-	_, err = d.Apply(ctx, []*subjects.Message{msg}, exec.Source{OpenBlob: m.openBlob})
-	return err
 }
 
 // open starts the writers and opens the doors.
@@ -339,19 +309,14 @@ func (m *Master) recover(w *writer) {
 		to = max(to, info.Last)
 	}
 	for m.ctx.Err() == nil {
-		err := m.journal.reader().Read(m.ctx, w.db.Applied().Number+1, to, func(e broker.Entry) error {
-			if e.Message == nil || e.Message.Header.DB != w.db.Name() {
-				return nil
-			}
-			return m.replayMessage(m.ctx, e.Message)
-		})
+		err := m.replayRange(m.ctx, w.db.Applied().Number+1, to, func(db string) bool { return db == w.db.Name() })
 		if err == nil {
 			w.log.Info("the database has caught up with the log")
 			w.resume()
 			return
 		}
 		var diverged *exec.DivergedError
-		if errors.As(err, &diverged) {
+		if errors.As(err, &diverged) || errors.Is(err, ErrLogLost) {
 			w.broken(err)
 			return
 		}
