@@ -23,15 +23,23 @@ func TestMasterRefusesToStartOverADamagedLog(t *testing.T) {
 			}
 		},
 		"shortened by a flipped byte": func(t *testing.T, c *cluster, _ []byte) {
-			flip(t, c)
+			flip(t, c, "needle-")
 			if err := os.Remove(filepath.Join(c.messages(), "index.db")); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"a flipped byte where a database must catch up": func(t *testing.T, c *cluster, old []byte) {
-			flip(t, c)
+			flip(t, c, "needle-")
 			if err := os.WriteFile(filepath.Join(c.master.dir, "A.db"), old, 0o600); err != nil {
 				t.Fatal(err)
+			}
+		},
+		"a flipped byte where the catalog must catch up": func(t *testing.T, c *cluster, _ []byte) {
+			flip(t, c, "CREATE DATABASE")
+			for _, f := range []string{"_snapdb.db", "A.db"} {
+				if err := os.Remove(filepath.Join(c.master.dir, f)); err != nil {
+					t.Fatal(err)
+				}
 			}
 		},
 	} {
@@ -72,7 +80,7 @@ func TestSlaveStopsAtADamagedMessage(t *testing.T) {
 	c.insertNeedles(cl)
 	c.exec(cl, "B", "CREATE TABLE t (a); INSERT INTO t VALUES (1)")
 	c.master.stop(syscall.SIGTERM)
-	flip(t, c)
+	flip(t, c, "needle-")
 	c.start() // all databases have everything already
 	late := c.addSlave("late")
 	late.start()
@@ -102,17 +110,17 @@ func (c *cluster) messages() string {
 	return filepath.Join(c.master.dir, "log", "jetstream", "$G", "streams", subjects.LogStream, "msgs")
 }
 
-// flip changes one byte of a message in the middle of the log.
-func flip(t *testing.T, c *cluster) {
+// flip changes one byte of a message of the log with that text, the middle one.
+func flip(t *testing.T, c *cluster, text string) {
 	t.Helper()
 	path := filepath.Join(c.messages(), "1.blk")
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := 0
-	for range bytes.Count(data, []byte("needle-")) / 2 {
-		at += bytes.Index(data[at:], []byte("needle-")) + 1
+	at := bytes.Index(data, []byte(text))
+	for range bytes.Count(data, []byte(text)) / 2 {
+		at += 1 + bytes.Index(data[at+1:], []byte(text))
 	}
 	data[at] ^= 1
 	if err := os.WriteFile(path, data, 0o600); err != nil {
