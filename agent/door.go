@@ -23,7 +23,7 @@ type reply func(data []byte, failed *subjects.Error)
 
 // openDoors registers the master's services: where SQL comes in.
 func (m *Master) openDoors() error {
-	svc, err := micro.AddService(m.journal.conn(), micro.Config{
+	svc, err := micro.AddService(m.journal.doors(), micro.Config{
 		Name: subjects.MasterService, Version: serviceVersion,
 		Description: "takes SQL, and says how the cluster is", QueueGroupDisabled: true,
 	})
@@ -44,20 +44,11 @@ func (m *Master) openDoors() error {
 			return fmt.Errorf("open door %s: %w", door.subject, err)
 		}
 	}
-	return m.journal.conn().Flush()
+	return m.journal.doors().Flush()
 }
 
 // serviceVersion is what `nats micro ls` shows; it follows the wire format.
 const serviceVersion = "1.0.0"
-
-// reopenDoors opens everything again on a new connection.
-func (m *Master) reopenDoors(ctx context.Context) error {
-	m.services, m.fleet.subs = nil, nil // they died with the old connection
-	if err := m.fleet.open(ctx); err != nil {
-		return err
-	}
-	return m.openDoors()
-}
 
 // answerTo replies to a micro request; a failure also shows in the headers that
 // NATS tools know.
@@ -496,7 +487,13 @@ func (m *Master) changeCatalog(ctx context.Context, cmd exec.Command) (uint64, e
 	head := subjects.Header{DB: subjects.Catalog, Prev: at.Number, Chain: subjects.NextChain(at.Chain, 0, body)}
 	position, err := m.journal.append(ctx, head, body)
 	if err != nil {
-		return 0, subjects.Errorf(subjects.CodeUnavailable, "not written: %v", err)
+		failed := notLogged(err)
+		if failed.Code == subjects.CodeOutcomeUnknown {
+			// Which databases there are must never be in doubt: a new start of the
+			// master lets the log decide.
+			m.stepDown(fmt.Errorf("%s: %w; start the master again", cmd.Name, err))
+		}
+		return 0, failed
 	}
 	if err := m.store.ApplyCatalog(&subjects.Message{Position: position, Header: head, Data: body}); err != nil {
 		return 0, fmt.Errorf("the log has the change at %d, this copy could not follow: %w", position, err)

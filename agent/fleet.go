@@ -67,8 +67,8 @@ func newFleet(m *Master, enrolled []string) *fleet {
 }
 
 // open subscribes to what slaves say.
-func (f *fleet) open(context.Context) error {
-	nc := f.m.journal.conn()
+func (f *fleet) open() error {
+	nc := f.m.journal.doors()
 	for subject, handle := range map[string]nats.MsgHandler{
 		subjects.NodeAck("*"):    f.onAck,
 		subjects.NodeStatus("*"): f.onStatus,

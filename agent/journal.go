@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,14 +25,22 @@ const publishPatience = 5 * time.Second
 // master's term, and a publish whose answer was lost is cleared up before
 // anything else is said about it.
 type journal struct {
-	log    *slog.Logger
-	broker *broker.Broker
-	claim  []byte // body of this master's db.epoch messages
+	log      *slog.Logger
+	broker   *broker.Broker
+	master   string        // who this master is among all that ever claimed the log
+	claim    []byte        // body of its claims
+	patience time.Duration // publishPatience
+	dial     []nats.Option // of the connection to the log
+	deposed  func(error)   // called when another master has taken over
 
-	mu   sync.RWMutex // guards what follows; held for writing while a term is claimed
-	nc   *nats.Conn
-	wire *broker.Log
-	term uint64
+	known atomic.Uint64 // position up to which everything is stored
+
+	mu     sync.RWMutex // guards what follows; held for writing while a term is claimed
+	nc     *nats.Conn   // with the master's rights
+	public *nats.Conn   // with everybody's, to answer whoever asks
+	wire   *broker.Log
+	term   uint64
+	silent bool // a publish could not be cleared up
 }
 
 // errFenced: another master has taken over.
@@ -53,41 +62,59 @@ func (e *unknownError) Unwrap() error { return e.err }
 func (j *journal) open(ctx context.Context) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.connect(ctx)
-}
-
-// connect makes a new connection and claims a term. j.mu is held.
-func (j *journal) connect(ctx context.Context) error {
-	if j.nc != nil {
-		j.nc.Close()
+	var err error
+	if j.nc, err = j.broker.Connect("snapdb master", j.dial...); err != nil {
+		return err
 	}
-	nc, err := j.broker.Connect("snapdb master")
-	if err != nil {
-		return fmt.Errorf("connect to the broker: %w", err)
+	if j.public, err = j.broker.ConnectPublic("snapdb master's doors"); err != nil {
+		return err
 	}
-	j.nc = nc
-	if j.wire, err = j.broker.OpenLog(nc); err != nil {
-		return fmt.Errorf("open log: %w", err)
+	if j.wire, err = j.broker.OpenLog(j.nc); err != nil {
+		return err
 	}
 	return j.reclaim(ctx)
 }
 
 // reclaim publishes a new db.epoch. Once it is stored, no message of an earlier
-// term can be any more. j.mu is held.
+// term can be any more. If another master has claimed the log since this one did,
+// this one is deposed instead. j.mu is held.
 func (j *journal) reclaim(ctx context.Context) error {
-	term, err := j.wire.Claim(ctx, j.claim)
+	last, err := j.wire.LastEpoch(ctx)
 	if err != nil {
 		return fmt.Errorf("claim the log: %w", err)
 	}
-	j.term = term
+	// A message without a name is no claim, and one of this master's own is a
+	// claim whose answer was lost.
+	if j.term != 0 && last.Position > j.term && last.Master != "" && last.Master != j.master {
+		err := fmt.Errorf("%w at position %d (%s): stop one of the two", errFenced, last.Position, last.Body)
+		j.deposed(err)
+		return err
+	}
+	term, err := j.wire.Claim(ctx, last.Position, j.master, j.claim)
+	if err != nil {
+		return fmt.Errorf("claim the log: %w", err)
+	}
+	j.term, j.silent = term, false
+	j.learn(term)
 	return nil
+}
+
+// learn notes that everything up to a position is stored.
+func (j *journal) learn(position uint64) {
+	for known := j.known.Load(); position > known; known = j.known.Load() {
+		if j.known.CompareAndSwap(known, position) {
+			return
+		}
+	}
 }
 
 func (j *journal) close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.nc != nil {
-		j.nc.Close()
+	for _, nc := range []*nats.Conn{j.nc, j.public} {
+		if nc != nil {
+			nc.Close()
+		}
 	}
 }
 
@@ -98,86 +125,111 @@ func (j *journal) current() uint64 {
 	return j.term
 }
 
-// reader is the log for reading; it changes when the broker is restarted.
-func (j *journal) reader() *broker.Log {
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	return j.wire
-}
+// reader is the log for reading.
+func (j *journal) reader() *broker.Log { return j.wire }
 
-// append logs a message and returns its position. Errors: one that wraps
-// errNotStored or a broker error when it is certainly not in the log,
-// *unknownError when nobody knows, errFenced when this is no longer the master.
+// conn is the connection with the master's rights.
+func (j *journal) conn() *nats.Conn { return j.nc }
+
+// doors is the connection on which requests are answered.
+func (j *journal) doors() *nats.Conn { return j.public }
+
+// append logs a message and returns its position. Errors: *unknownError when
+// nobody knows whether it is in the log; all others say that it is not, errFenced
+// because this is no longer the master.
 func (j *journal) append(ctx context.Context, h subjects.Header, body []byte) (uint64, error) {
+	// Neither the client's end nor the master's may leave a publish open.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.patience)
+	defer cancel()
 	h.ID = randomID()
 	for {
-		j.mu.RLock()
-		wire, term := j.wire, j.term
-		h.Term = term
-		pctx, cancel := context.WithTimeout(ctx, publishPatience)
-		position, err := wire.Append(pctx, h, body)
-		cancel()
-		j.mu.RUnlock()
+		known := j.known.Load()
+		position, err := j.publish(ctx, &h, body)
 		switch {
 		case err == nil:
+			j.learn(position)
 			return position, nil
-		case errors.Is(err, broker.ErrFenced):
-			if j.current() != term {
-				continue // our own new term, claimed meanwhile: it was not stored
-			}
-			return 0, errFenced
 		case errors.Is(err, broker.ErrUnanswered):
-			return j.resolve(h, term)
-		default:
+			return j.resolve(&h, known)
+		case !errors.Is(err, broker.ErrFenced):
+			return 0, err
+		}
+		if err := j.renew(ctx, h.Term); err != nil {
 			return 0, err
 		}
 	}
 }
 
-// resolve finds out whether the message h, published in a term and not answered,
-// is in the log.
-func (j *journal) resolve(h subjects.Header, term uint64) (uint64, error) {
-	// Its own time: the client's, or the master's stopping, must not leave it open.
-	ctx, cancel := context.WithTimeout(context.Background(), publishPatience)
+// publish publishes in the current term. Nobody claims another meanwhile.
+func (j *journal) publish(ctx context.Context, h *subjects.Header, body []byte) (uint64, error) {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	h.Term = j.term
+	return j.wire.Append(ctx, *h, body)
+}
+
+// renew makes the log accept publishes again after it refused one of a term,
+// unless another master has taken over.
+func (j *journal) renew(ctx context.Context, term uint64) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.term != term {
+		return nil // a publish without an answer has made that necessary meanwhile
+	}
+	err := j.reclaim(ctx)
+	if err == nil || errors.Is(err, broker.ErrFenced) {
+		return nil // whoever was faster shows at the next publish
+	}
+	return fmt.Errorf("%w: %w", errNotStored, err)
+}
+
+// resolve finds out whether a message that was published after a known position
+// and not answered is in the log.
+func (j *journal) resolve(h *subjects.Header, known uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), j.patience)
 	defer cancel()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.log.Warn("the log did not answer a publish; finding out whether it was stored", "log_id", h.ID)
-	if j.term == term {
-		if err := j.reclaim(ctx); err != nil {
-			return 0, &unknownError{h.ID, err}
+	if j.term == h.Term {
+		// Another master's claim ends the term as well as an own one.
+		if err := j.reclaim(ctx); err != nil && !errors.Is(err, broker.ErrFenced) && !errors.Is(err, errFenced) {
+			return 0, j.unknown(h, err)
 		}
 	}
-	position, found, err := j.wire.Resolve(ctx, h.ID, h.Prev+1)
-	switch {
-	case err != nil:
-		return 0, &unknownError{h.ID, err}
-	case !found:
+	position, found, err := j.wire.Resolve(ctx, h.ID, known+1)
+	if err != nil {
+		return 0, j.unknown(h, err)
+	}
+	if !found {
 		return 0, errNotStored
 	}
+	j.learn(position)
 	return position, nil
 }
 
-// restart restarts the broker, which a full disk may have frozen, and claims a
-// new term.
-func (j *journal) restart(ctx context.Context) error {
+// unknown notes that the log is silent. j.mu is held.
+func (j *journal) unknown(h *subjects.Header, err error) error {
+	j.silent = true
+	return &unknownError{h.ID, err}
+}
+
+// revive restarts a broker that has fallen silent, which a full disk makes it,
+// and claims a new term. If that is already done, it does nothing.
+func (j *journal) revive(ctx context.Context) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if !j.silent {
+		return nil
+	}
 	if err := j.broker.Restart(ctx); err != nil {
 		return fmt.Errorf("restart broker: %w", err)
 	}
-	return j.connect(ctx)
+	return j.reclaim(ctx)
 }
 
 func randomID() string {
 	var b [12]byte
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
-}
-
-// conn is the master's own connection; it changes when the broker is restarted.
-func (j *journal) conn() *nats.Conn {
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	return j.nc
 }

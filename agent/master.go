@@ -130,7 +130,7 @@ func (m *Master) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode epoch: %w", err)
 	}
-	m.journal = &journal{log: m.log, broker: m.broker, claim: claim}
+	m.journal = &journal{log: m.log, broker: m.broker, master: m.boot, claim: claim, patience: publishPatience, deposed: m.stepDown}
 	if err := m.journal.open(ctx); err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func (m *Master) open(ctx context.Context) error {
 	for _, d := range m.store.Databases() {
 		m.startWriter(d)
 	}
-	if err := m.fleet.open(ctx); err != nil {
+	if err := m.fleet.open(); err != nil {
 		return err
 	}
 	if err := m.openDoors(); err != nil {
@@ -264,7 +264,7 @@ func (m *Master) Wait(ctx context.Context) error {
 	}
 }
 
-// stepDown ends this master because another has taken over.
+// stepDown ends this master, with the reason, because it must not go on.
 func (m *Master) stepDown(err error) {
 	select {
 	case m.failed <- err:
@@ -293,7 +293,7 @@ func (m *Master) Stop(ctx context.Context) error {
 		m.journal.close()
 	}
 	if m.broker != nil {
-		errs = append(errs, m.broker.Close(ctx))
+		m.broker.Close()
 	}
 	if m.store != nil {
 		errs = append(errs, m.store.Close())
@@ -332,17 +332,15 @@ func (m *Master) recover(w *writer) {
 const recoverPause = time.Second
 
 // revive restarts the broker after a publish nobody could clear up, and lets the
-// log decide what every database holds.
-func (m *Master) revive(ctx context.Context) {
-	for m.ctx.Err() == nil {
-		rctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		err := m.journal.restart(rctx)
-		if err == nil {
-			err = m.reopenDoors(rctx)
-		}
+// log decide what the database of that publish holds.
+func (m *Master) revive(w *writer) {
+	for {
+		ctx, cancel := context.WithTimeout(m.ctx, revivePatience)
+		err := m.journal.revive(ctx)
 		cancel()
 		if err == nil {
-			break
+			m.recover(w)
+			return
 		}
 		m.log.Error("cannot restart the broker, trying again", "error", err)
 		select {
@@ -351,14 +349,10 @@ func (m *Master) revive(ctx context.Context) {
 			return
 		}
 	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	for _, w := range m.writers {
-		if w.reason() != nil {
-			m.recover(w)
-		}
-	}
 }
+
+// revivePatience is how long one restart of the broker may take.
+const revivePatience = 30 * time.Second
 
 // checkDisk refuses writes when the disk is nearly full: a full one freezes the
 // log without an answer. Free space is measured at most every 100 ms.

@@ -80,7 +80,11 @@ func (o *origin) serve(listen string) {
 	if o.log, err = o.b.OpenLog(o.nc); err != nil {
 		o.t.Fatal(err)
 	}
-	if o.term, err = o.log.Claim(ctx, []byte("{}")); err != nil {
+	last, err := o.log.LastEpoch(ctx)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	if o.term, err = o.log.Claim(ctx, last.Position, "origin", []byte("{}")); err != nil {
 		o.t.Fatal(err)
 	}
 	for subject, handle := range map[string]nats.MsgHandler{
@@ -98,11 +102,7 @@ func (o *origin) serve(listen string) {
 // down stops the broker as a crash would look to slaves.
 func (o *origin) down() {
 	o.nc.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if err := o.b.Close(ctx); err != nil {
-		o.t.Error(err)
-	}
+	o.b.Close()
 }
 
 // append stores a message in the origin's term.

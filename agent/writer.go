@@ -341,7 +341,7 @@ func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 	position, err := w.m.journal.append(ctx, head, body)
 	w.publishing += (time.Since(begun) - w.publishing) / 8
 	if err != nil {
-		w.unlogged(ctx, g, done, err)
+		w.unlogged(g, done, err)
 		return
 	}
 	// From here on the write is committed, whatever happens to this copy.
@@ -357,13 +357,9 @@ func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 }
 
 // unlogged ends a group that is not in the log, or not known to be.
-func (w *writer) unlogged(ctx context.Context, g *exec.Group, done []*call, err error) {
+func (w *writer) unlogged(g *exec.Group, done []*call, err error) {
 	rollback := g.Rollback()
-	var unknown *unknownError
-	failed := subjects.Errorf(subjects.CodeUnavailable, "not written, nothing was changed: %v", err)
-	if errors.As(err, &unknown) {
-		failed = subjects.Errorf(subjects.CodeOutcomeUnknown, "the log did not answer: the write with log id %s may or may not be committed; ask again with the same request id, or read", unknown.id)
-	}
+	failed := notLogged(err)
 	for _, c := range done {
 		c.failed = failed
 		w.finish(c, outcome{})
@@ -372,10 +368,19 @@ func (w *writer) unlogged(ctx context.Context, g *exec.Group, done []*call, err 
 		w.broken(fmt.Errorf("roll back group: %w", rollback))
 		return
 	}
-	if unknown != nil {
+	if failed.Code == subjects.CodeOutcomeUnknown {
 		w.stop(errors.New("the log did not answer; the broker is being restarted"))
-		w.m.revive(ctx)
+		w.m.revive(w)
 	}
+}
+
+// notLogged is what a client hears of a publish that failed.
+func notLogged(err error) *subjects.Error {
+	var unknown *unknownError
+	if errors.As(err, &unknown) {
+		return subjects.Errorf(subjects.CodeOutcomeUnknown, "the log did not answer: the write with log id %s may or may not be committed; ask again with the same request id, or read", unknown.id)
+	}
+	return subjects.Errorf(subjects.CodeUnavailable, "not written, nothing was changed: %v", err)
 }
 
 // abandon ends a group that failed as a whole: each client hears it.

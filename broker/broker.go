@@ -5,19 +5,48 @@
 //
 // The caller must hold the data directory: the NATS server takes no lock, and two
 // servers on one store lose acknowledged messages.
+//
+// # Who may do what
+//
+// There are two identities. The master's own connections ([Broker.Connect]) live
+// inside its process and may do everything. Everybody else, without credentials,
+// may speak on the subjects of snapdb except [subjects.Replicate],
+// [subjects.Epoch] and [subjects.Heads], answer in inboxes, listen to everything
+// but the master's inbox, and of JetStream use what only reads, and a consumer
+// that the master made.
+//
+// The NATS server does not ask whether the sender of a request may publish where
+// it wants the answer. Whoever may ask anything of anybody can therefore have an
+// answer published on a subject that is closed to him. That is why
+//
+//   - the master answers requests with everybody's rights
+//     ([Broker.ConnectPublic]): what goes to whom is then up to the server;
+//   - nobody but the master makes consumers: one on another stream could deliver
+//     messages of any content, headers included, anywhere;
+//   - only an answer that cannot be anything else says that the log refused or
+//     stored a message;
+//   - a message of the log needs headers, and so does a claim of the mastership
+//     ([Epoch]): answers of the server have none, are stored and passed over.
+//
+// What remains open within one account: anybody who reaches the port can have
+// answers and old messages of the log stored in the log again, which costs
+// space and, on the epoch's subject, a new claim; can read everything; can pull
+// from the consumer of another node, which then joins again; and can answer in
+// the inbox of another node or client in the name of the broker. Without
+// credentials, serve on the loopback only.
 package broker
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -36,9 +65,12 @@ const (
 var (
 	// ErrPortTaken: something else listens on the address.
 	ErrPortTaken = errors.New("the address is in use")
-	// ErrStream: a stream of the store has settings this broker cannot work with.
-	ErrStream = errors.New("the stored stream has other settings")
+	// ErrStream: the stored log cannot be used as it is.
+	ErrStream = errors.New("the stored log cannot be used")
 )
+
+// ErrStopped: the broker does not run.
+var ErrStopped = errors.New("the broker is stopped")
 
 // Config of a Broker. Dir and Listen are required.
 type Config struct {
@@ -49,29 +81,22 @@ type Config struct {
 	Logger       *slog.Logger  // default: slog.Default()
 }
 
-// Broker is the running server.
+// Broker is the running server. Its methods may be called by any goroutine.
 type Broker struct {
-	c        Config
-	password string // of the master's own user, new at each start of the process
-	port     int
+	c    Config
+	host string
+	keys keys
 
-	mu       sync.RWMutex
-	srv      *server.Server
-	own, sys *nats.Conn // for streams, and for presence
+	running sync.Mutex // held while the server is started or stopped
+	closed  bool       // by Close; guarded by running
+
+	mu       sync.RWMutex   // guards what follows
+	srv      *server.Server // nil while it does not run
+	port     int            // 0 until known, if any will do
+	own, sys *nats.Conn     // for streams, and for presence
 	cluster  string
-	watch    []func(Presence)
+	watch    func(Presence)
 }
-
-// Names of users and accounts.
-const (
-	masterUser = "master"
-	publicUser = "public"
-	sysUser    = "system"
-	// masterInbox is where answers to the master arrive. Others may not publish
-	// there: everybody who sees a message of the log sees its reply subject, and
-	// could otherwise forge the answer that says it was stored.
-	masterInbox = "_INBOX_master"
-)
 
 // Start starts the server and makes or checks its streams.
 func Start(ctx context.Context, c Config) (*Broker, error) {
@@ -84,199 +109,165 @@ func Start(ctx context.Context, c Config) (*Broker, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	b := &Broker{c: c}
+	var err error
+	if b.host, b.port, err = splitAddress(c.Listen); err != nil {
+		return nil, err
+	}
+	if b.keys, err = newKeys(); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make log directory: %w", err)
 	}
-	b := &Broker{c: c, password: secret()}
 	if err := b.start(ctx); err != nil {
-		return nil, errors.Join(err, b.Close(ctx))
+		b.Close()
+		return nil, err
 	}
 	return b, nil
 }
 
-func secret() string {
-	var p [24]byte
-	rand.Read(p[:])
-	return hex.EncodeToString(p[:])
+func splitAddress(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("address %q: must be HOST:PORT: %w", address, err)
+	}
+	if port, err = strconv.Atoi(text); err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("address %q: the port must be a number up to 65535", address)
+	}
+	return host, port, nil
 }
 
+// start runs a server and makes the streams ready.
 func (b *Broker) start(ctx context.Context) error {
-	opts, err := b.options()
-	if err != nil {
+	b.running.Lock()
+	defer b.running.Unlock()
+	if b.closed {
+		return ErrStopped
+	}
+	if err := b.serve(); err != nil {
 		return err
 	}
-	srv, err := server.NewServer(opts)
-	if err != nil {
-		return fmt.Errorf("make NATS server: %w", err)
-	}
-	srv.SetLoggerV2(&logger{b.c.Logger.With("part", "nats")}, false, false, false)
-	srv.Start()
-	b.mu.Lock()
-	b.srv = srv
-	b.mu.Unlock()
-	if !srv.ReadyForConnections(10 * time.Second) {
-		return errors.New("the NATS server did not become ready within 10 s")
-	}
-	b.port = srv.Addr().(*net.TCPAddr).Port
-	if acc := srv.GlobalAccount(); !acc.JetStreamEnabled() {
-		if err := acc.EnableJetStream(nil, nil); err != nil {
-			return fmt.Errorf("enable JetStream: %w", err)
-		}
-	}
-	if err := b.watchPresence(); err != nil {
+	if err := b.connectOwn(); err != nil {
 		return err
 	}
 	return b.ensureStreams(ctx)
 }
 
-// options are the server's. The address is tried first: the server itself would
-// report a taken port only to its log.
-func (b *Broker) options() (*server.Options, error) {
-	host, portText, err := net.SplitHostPort(b.c.Listen)
+// readyPatience is how long the server may take until clients can connect. Start
+// opens the port itself, and the stores before it; what remains is nothing.
+const readyPatience = 10 * time.Second
+
+// serve runs a server until it takes connections.
+func (b *Broker) serve() error {
+	log := newServerLog(b.c.Logger)
+	srv, err := server.NewServer(b.options())
 	if err != nil {
-		return nil, fmt.Errorf("address %q: must be HOST:PORT: %w", b.c.Listen, err)
+		return fmt.Errorf("make NATS server: %w", err)
 	}
-	port, err := strconv.Atoi(portText)
+	srv.SetLoggerV2(log, false, false, false)
+	srv.Start()
+	err = log.failure()
+	if err == nil && !srv.ReadyForConnections(readyPatience) {
+		err = fmt.Errorf("not ready within %v", readyPatience)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("address %q: the port must be a number", b.c.Listen)
+		shutDown(srv)
+		if addressInUse(err) {
+			err = fmt.Errorf("%w: %w", ErrPortTaken, err)
+		}
+		return fmt.Errorf("start NATS server: %w", err)
 	}
-	if b.port != 0 {
-		port = b.port // the same again after a restart
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return nil, fmt.Errorf("%w: listen on %s: %w", ErrPortTaken, b.c.Listen, err)
-	}
-	if port == 0 {
-		port = l.Addr().(*net.TCPAddr).Port
-	}
-	if err := l.Close(); err != nil {
-		return nil, fmt.Errorf("close trial listener: %w", err)
-	}
-	sys := server.NewAccount("SYS")
-	return &server.Options{
-		ServerName: "snapdb", Host: host, Port: port, NoSigs: true, NoLog: false,
-		MaxPayload: subjects.MaxRequest + 64<<10, PingInterval: b.c.PingInterval, MaxPingsOut: 2,
-		MaxPending: 256 << 20,
-		JetStream:  true, StoreDir: b.c.Dir, SyncAlways: true,
-		JetStreamMaxStore: b.c.MaxLogBytes + 1<<30, JetStreamMaxMemory: 1 << 30,
-		Accounts: []*server.Account{sys}, SystemAccount: "SYS", NoAuthUser: publicUser,
-		Users: []*server.User{
-			{Username: masterUser, Password: b.password},
-			{Username: publicUser, Password: secret(), Permissions: publicRights()},
-			{Username: sysUser, Password: b.password, Account: sys},
-		},
-	}, nil
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.srv, b.port = srv, srv.Addr().(*net.TCPAddr).Port
+	return nil
 }
 
-// publicRights are what everybody but the master may do: anything on the wire
-// except speak as the master or change what is stored.
-func publicRights() *server.Permissions {
-	return &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{
-		subjects.Replicate, subjects.Epoch, subjects.Heads, masterInbox + ".>",
-		"$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.DELETE.>", "$JS.API.STREAM.PURGE.>",
-		"$JS.API.STREAM.RESTORE.>", "$JS.API.STREAM.SNAPSHOT.>", "$JS.API.STREAM.MSG.DELETE.>",
-		"$JS.API.STREAM.PEER.>", "$JS.API.STREAM.LEADER.>", "$JS.API.META.>", "$JS.API.ACCOUNT.>", "$JS.API.SERVER.>",
-		"$JS.API.CONSUMER.DELETE." + subjects.LogStream + ".>", "$JS.API.CONSUMER.PAUSE." + subjects.LogStream + ".>",
-		"$JS.API.CONSUMER.LEADER.>", "$JS.API.CONSUMER.RESET." + subjects.LogStream + ".>",
-	}}, Subscribe: &server.SubjectPermission{Deny: []string{masterInbox + ".>"}}}
+// addressInUse knows the error of a taken port, on Windows too, where it has
+// another number.
+func addressInUse(err error) bool {
+	const windows = syscall.Errno(10048)
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, windows)
+}
+
+// noStoreLimit is as much as the server may store in all: the streams have their
+// own limits, and the server does not open one whose limit exceeds its own.
+const noStoreLimit = 1 << 62
+
+func (b *Broker) options() *server.Options {
+	port := b.port
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	o := &server.Options{
+		ServerName: "snapdb", Host: b.host, Port: port, NoSigs: true,
+		// A request of the largest size has no headers; those of answers are
+		// short, and answers are cut well below.
+		MaxPayload:   subjects.MaxRequest,
+		PingInterval: b.c.PingInterval, MaxPingsOut: 2,
+		// Every answer goes to a subject of its own, which no cache has seen before:
+		// without caches an answer costs a third less.
+		NoSublistCache: true,
+		JetStream:      true, StoreDir: b.c.Dir, SyncAlways: true,
+		JetStreamMaxStore: noStoreLimit, JetStreamMaxMemory: 1 << 30,
+	}
+	b.keys.register(o)
+	return o
 }
 
 // URL is where clients connect.
 func (b *Broker) URL() string {
-	host, _, err := net.SplitHostPort(b.c.Listen)
-	if err != nil || host == "" || host == "0.0.0.0" || host == "::" {
+	host := b.host
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
 	return "nats://" + net.JoinHostPort(host, strconv.Itoa(b.port))
 }
 
-// Connect opens a connection inside this process with the master's rights.
-func (b *Broker) Connect(name string) (*nats.Conn, error) {
-	return b.connect(name, masterUser, nats.CustomInboxPrefix(masterInbox))
-}
-
-func (b *Broker) connect(name, user string, opts ...nats.Option) (*nats.Conn, error) {
+// Close stops the server and waits until it has let go of the store, however
+// long that takes: nobody else may open the store before.
+func (b *Broker) Close() {
+	b.running.Lock()
+	defer b.running.Unlock()
+	b.closed = true
 	b.mu.RLock()
-	srv := b.srv
+	conns := []*nats.Conn{b.own, b.sys}
 	b.mu.RUnlock()
-	nc, err := nats.Connect("", append(opts, nats.InProcessServer(srv), nats.Name(name), nats.UserInfo(user, b.password), nats.NoReconnect())...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to own broker: %w", err)
-	}
-	return nc, nil
-}
-
-// Close stops the server and waits for it.
-func (b *Broker) Close(ctx context.Context) error {
-	b.mu.Lock()
-	srv, conns := b.srv, []*nats.Conn{b.own, b.sys}
-	b.srv, b.own, b.sys = nil, nil, nil
-	b.mu.Unlock()
 	for _, nc := range conns {
 		if nc != nil {
 			nc.Close()
 		}
 	}
-	if srv == nil {
-		return nil
+	b.stop()
+}
+
+// stop stops the server, if it runs. b.running is held.
+func (b *Broker) stop() {
+	b.mu.Lock()
+	srv := b.srv
+	b.srv = nil
+	b.mu.Unlock()
+	if srv != nil {
+		shutDown(srv)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		srv.Shutdown()
-		srv.WaitForShutdown()
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("stop the NATS server: %w", context.Cause(ctx))
-	}
+}
+
+func shutDown(srv *server.Server) {
+	srv.Shutdown()
+	srv.WaitForShutdown()
 }
 
 // Restart stops the server and starts it again on the same store and port: a
-// full disk freezes JetStream until then, also after space is free again. All
-// connections end.
+// full disk freezes JetStream until then, also after space is free again. The
+// connections of this process are lost and come back by themselves.
 func (b *Broker) Restart(ctx context.Context) error {
-	if err := b.Close(ctx); err != nil {
-		return err
-	}
+	b.running.Lock()
+	b.stop()
+	b.running.Unlock()
 	return b.start(ctx)
-}
-
-// Presence is a connection that began or ended.
-type Presence struct {
-	Name      string // the client's
-	Connected bool
-	Reason    string // why it ended
-}
-
-// Watch calls fn, in order, for each connection that begins or ends.
-func (b *Broker) Watch(fn func(Presence)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.watch = []func(Presence){fn}
-}
-
-// Connected says whether a client of exactly that name is connected now.
-func (b *Broker) Connected(name string) bool {
-	b.mu.RLock()
-	srv := b.srv
-	b.mu.RUnlock()
-	if srv == nil {
-		return false
-	}
-	list, err := srv.Connz(&server.ConnzOptions{Limit: 1 << 20})
-	if err != nil {
-		return false
-	}
-	for _, c := range list.Conns {
-		if c.Name == name {
-			return true
-		}
-	}
-	return false
 }
 
 // LogInfo is the extent of the log.
@@ -300,4 +291,9 @@ func (b *Broker) Cluster() string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.cluster
+}
+
+// storedLog is the folder in which the server keeps the log.
+func (b *Broker) storedLog() string {
+	return filepath.Join(b.c.Dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", subjects.LogStream)
 }

@@ -48,6 +48,15 @@ type Entry struct {
 	Subject  string
 	Message  *subjects.Message // set for what can be a message of the log
 	Foreign  error             // on db.replicate, but no message of the log: why
+
+	following uint64 // messages that its reader will get after it
+}
+
+// Epoch is a claim of the mastership.
+type Epoch struct {
+	Position uint64 // the term; 0 if nobody ever claimed
+	Master   string // who claimed; "" if no master can have written the message
+	Body     []byte
 }
 
 // Log is the log as its only writer sees it.
@@ -86,9 +95,17 @@ func (l *Log) publish(ctx context.Context, subject string, header nats.Header, b
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrUnanswered, err)
 	}
+	return position(msg.Data, epoch)
+}
+
+// position reads JetStream's answer to a publish. Another answer of the server
+// may get here, sent by somebody who has seen the reply subject; but only to a
+// publish it names the stream so, in success and failure.
+func position(answer []byte, epoch uint64) (uint64, error) {
 	var ack pubAck
-	if err := json.Unmarshal(msg.Data, &ack); err != nil {
-		return 0, fmt.Errorf("%w: answer %.80q: %w", ErrUnanswered, msg.Data, err)
+	err := json.Unmarshal(answer, &ack)
+	if err != nil || ack.Stream != subjects.LogStream || ack.Error == nil && ack.Seq <= epoch {
+		return 0, fmt.Errorf("%w: strange answer %.80q", ErrUnanswered, answer)
 	}
 	if e := ack.Error; e != nil {
 		cause := ErrRefused
@@ -100,37 +117,54 @@ func (l *Log) publish(ctx context.Context, subject string, header nats.Header, b
 		}
 		return 0, fmt.Errorf("%w: %s (%d)", cause, e.Message, e.Code)
 	}
-	if ack.Stream != subjects.LogStream || ack.Seq <= epoch {
-		return 0, fmt.Errorf("%w: strange answer %.80q", ErrUnanswered, msg.Data)
-	}
 	return ack.Seq, nil
 }
 
-// Claim publishes body on db.epoch and returns its sequence: the term in which
-// the caller is the master. Of several who try at once, one wins; the others get
-// ErrFenced.
-func (l *Log) Claim(ctx context.Context, body []byte) (uint64, error) {
-	last, _, err := l.LastEpoch(ctx)
-	if err != nil {
+// Claim publishes body on db.epoch in the name of a master and returns its
+// sequence: the term in which that is the master. last is the epoch it follows:
+// of several who follow the same, one wins and the others get ErrFenced. A full
+// log is made a little larger: a log that nobody can claim cannot even be read.
+func (l *Log) Claim(ctx context.Context, last uint64, master string, body []byte) (uint64, error) {
+	term, err := l.publish(ctx, subjects.Epoch, nats.Header{subjects.HeaderID: {master}}, body, last)
+	if !errors.Is(err, ErrLogFull) {
+		return term, err
+	}
+	if err := l.makeRoom(ctx); err != nil {
 		return 0, err
 	}
-	return l.publish(ctx, subjects.Epoch, nats.Header{}, body, last)
+	return l.publish(ctx, subjects.Epoch, nats.Header{subjects.HeaderID: {master}}, body, last)
 }
 
-// LastEpoch is the newest message on db.epoch; position 0 if there is none.
-func (l *Log) LastEpoch(ctx context.Context) (uint64, []byte, error) {
+// claimRoom is what a full log grows by for a claim.
+const claimRoom = 4 << 10
+
+func (l *Log) makeRoom(ctx context.Context) error {
 	s, err := l.js.Stream(ctx, subjects.LogStream)
 	if err != nil {
-		return 0, nil, fmt.Errorf("%w: %w", ErrUnanswered, err)
+		return fmt.Errorf("%w: %w", ErrUnanswered, err)
+	}
+	info := s.CachedInfo()
+	info.Config.MaxBytes = max(info.Config.MaxBytes, int64(info.State.Bytes)) + claimRoom
+	if _, err := l.js.UpdateStream(ctx, info.Config); err != nil {
+		return fmt.Errorf("make room for a claim: %w", err)
+	}
+	return nil
+}
+
+// LastEpoch is the newest message on db.epoch.
+func (l *Log) LastEpoch(ctx context.Context) (Epoch, error) {
+	s, err := l.js.Stream(ctx, subjects.LogStream)
+	if err != nil {
+		return Epoch{}, fmt.Errorf("%w: %w", ErrUnanswered, err)
 	}
 	m, err := s.GetLastMsgForSubject(ctx, subjects.Epoch)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil, nil
+		return Epoch{}, nil
 	}
 	if err != nil {
-		return 0, nil, fmt.Errorf("%w: read last epoch: %w", ErrUnanswered, err)
+		return Epoch{}, fmt.Errorf("%w: read last epoch: %w", ErrUnanswered, err)
 	}
-	return m.Sequence, m.Data, nil
+	return Epoch{Position: m.Sequence, Master: m.Header.Get(subjects.HeaderID), Body: m.Data}, nil
 }
 
 // Append stores a message of the log, fenced by h.Term, and returns its position
@@ -153,10 +187,10 @@ func (l *Log) Get(ctx context.Context, position uint64) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("%w: read position %d: %w", ErrUnanswered, position, err)
 	}
-	return entry(m.Sequence, m.Subject, m.Header, m.Data), nil
+	return newEntry(m.Sequence, m.Subject, m.Header, m.Data), nil
 }
 
-func entry(position uint64, subject string, header nats.Header, data []byte) Entry {
+func newEntry(position uint64, subject string, header nats.Header, data []byte) Entry {
 	e := Entry{Position: position, Subject: subject}
 	if subject != subjects.Replicate {
 		return e
@@ -170,7 +204,8 @@ func entry(position uint64, subject string, header nats.Header, data []byte) Ent
 	return e
 }
 
-// Read hands the messages from one position to another to fn, in order.
+// Read hands the messages from one position to another, or to the end of the log,
+// to fn, in order.
 func (l *Log) Read(ctx context.Context, from, to uint64, fn func(Entry) error) error {
 	if from > to {
 		return nil
@@ -182,7 +217,12 @@ func (l *Log) Read(ctx context.Context, from, to uint64, fn func(Entry) error) e
 	if err != nil {
 		return fmt.Errorf("make reader: %w", err)
 	}
-	return readConsumer(ctx, cons, func(batch []Entry) error {
+	info := cons.CachedInfo()
+	defer l.discard(info.Name)
+	if info.NumPending == 0 {
+		return nil
+	}
+	err = ReadLog(ctx, l.nc, info.Name, func(batch []Entry) error {
 		for _, e := range batch {
 			if e.Position > to {
 				return errEnough
@@ -190,25 +230,37 @@ func (l *Log) Read(ctx context.Context, from, to uint64, fn func(Entry) error) e
 			if err := fn(e); err != nil {
 				return err
 			}
-			if e.Position == to {
+			if e.Position == to || e.following == 0 {
 				return errEnough
 			}
 		}
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
 // errEnough ends a Read.
 var errEnough = errors.New("enough")
 
+// discard removes the consumer of a Read that is over, whatever ended it. If that
+// fails, the server removes it after a while.
+func (l *Log) discard(consumer string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = l.js.DeleteConsumer(ctx, subjects.LogStream, consumer)
+}
+
 // Resolve says whether a message with that log id is stored at from or later. It
-// is certain only after a Claim that followed the publish.
+// is certain only if a claim followed the publish.
 func (l *Log) Resolve(ctx context.Context, id string, from uint64) (position uint64, found bool, err error) {
-	term, _, err := l.LastEpoch(ctx)
+	last, err := l.LastEpoch(ctx)
 	if err != nil {
 		return 0, false, err
 	}
-	err = l.Read(ctx, from, term, func(e Entry) error {
+	err = l.Read(ctx, from, last.Position, func(e Entry) error {
 		if e.Message != nil && e.Message.Header.ID == id {
 			position, found = e.Position, true
 			return errEnough

@@ -1,0 +1,144 @@
+package broker
+
+import (
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// masterInbox is where answers to the master arrive. Others may not publish
+// there: everybody who sees a message of the log sees its reply subject, and
+// could otherwise forge the answer that says it was stored.
+const masterInbox = "_INBOX_master"
+
+// keys are the identities of this process, new at each of its starts: nobody can
+// have them from elsewhere.
+type keys struct{ master, system, public identity }
+
+// identity is a key pair as NATS wants it.
+type identity struct {
+	pair   nkeys.KeyPair
+	public string
+}
+
+func newKeys() (keys, error) {
+	var k keys
+	for _, id := range []*identity{&k.master, &k.system, &k.public} {
+		pair, err := nkeys.CreateUser()
+		if err == nil {
+			id.pair = pair
+			id.public, err = pair.PublicKey()
+		}
+		if err != nil {
+			return keys{}, fmt.Errorf("make keys: %w", err)
+		}
+	}
+	return k, nil
+}
+
+// register makes the identities known to a server that is about to start.
+func (k keys) register(o *server.Options) {
+	sys := server.NewAccount("SYS")
+	o.Accounts, o.SystemAccount = []*server.Account{sys}, sys.Name
+	o.NoAuthUser = k.public.public
+	o.Nkeys = []*server.NkeyUser{
+		{Nkey: k.master.public},
+		{Nkey: k.system.public, Account: sys},
+		{Nkey: k.public.public, Permissions: publicRights()},
+	}
+}
+
+// publicRights are what everybody may do. What is not listed is closed, so that
+// nothing opens when the server learns something new.
+func publicRights() *server.Permissions {
+	log := subjects.LogStream
+	return &server.Permissions{
+		Publish: &server.SubjectPermission{
+			Allow: []string{
+				"db.>", "cluster.>", "node.>", "blob.>", // the words of snapdb
+				"_INBOX.>",           // answers
+				"$SRV.>",             // nats micro
+				"$SYS.REQ.USER.INFO", // nats account info
+				// Looking at streams and consumers.
+				server.JSApiAccountInfo, server.JSApiStreams, server.JSApiStreamList, server.JSApiStreamInfo, server.JSApiMsgGet,
+				server.JSApiConsumers, server.JSApiConsumerList, server.JSApiConsumerInfo,
+				// Reading the log, with a consumer made by the master.
+				fmt.Sprintf(server.JSApiRequestNextT, log, "*"),
+			},
+			Deny: []string{subjects.Replicate, subjects.Epoch, subjects.Heads},
+		},
+		Subscribe: &server.SubjectPermission{Deny: []string{masterInbox + ".>"}},
+	}
+}
+
+// Connect opens a connection inside this process with the master's rights. It
+// survives a Restart and ends when it is closed.
+func (b *Broker) Connect(name string, opts ...nats.Option) (*nats.Conn, error) {
+	return b.connect(name, append([]nats.Option{b.keys.master.login(), nats.CustomInboxPrefix(masterInbox)}, opts...))
+}
+
+// ConnectPublic opens a connection inside this process with everybody's rights,
+// for whatever answers requests: the subject of the answer is the asker's choice,
+// and must not be one that only the master may use.
+func (b *Broker) ConnectPublic(name string, opts ...nats.Option) (*nats.Conn, error) {
+	return b.connect(name, opts)
+}
+
+// login proves to be the owner of the key.
+func (id identity) login() nats.Option { return nats.Nkey(id.public, id.pair.Sign) }
+
+// reconnectEvery is the pause before a lost connection of this process is made
+// again: after a restart, or after the whole process stood still so long that the
+// server gave it up.
+const reconnectEvery = 20 * time.Millisecond
+
+func (b *Broker) connect(name string, opts []nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect("", append([]nats.Option{
+		nats.InProcessServer(b), nats.Name(name),
+		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectEvery), nats.ReconnectJitter(0, 0), nats.IgnoreAuthErrorAbort(),
+	}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to own broker: %w", err)
+	}
+	return nc, nil
+}
+
+// InProcessConn is one connection to the server that runs now; NATS clients of
+// this process reach it that way.
+func (b *Broker) InProcessConn() (net.Conn, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.srv == nil {
+		return nil, ErrStopped
+	}
+	return b.srv.InProcessConn()
+}
+
+// connectOwn opens the broker's own connections, once.
+func (b *Broker) connectOwn() error {
+	b.mu.RLock()
+	there := b.sys != nil
+	b.mu.RUnlock()
+	if there {
+		return nil
+	}
+	own, err := b.Connect("snapdb broker")
+	if err != nil {
+		return err
+	}
+	sys, err := b.connect("snapdb presence", []nats.Option{b.keys.system.login()})
+	if err != nil {
+		own.Close()
+		return err
+	}
+	b.mu.Lock()
+	b.own, b.sys = own, sys
+	b.mu.Unlock()
+	return b.watchPresence(sys)
+}

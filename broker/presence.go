@@ -1,0 +1,82 @@
+package broker
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// Presence is a connection that began or ended.
+type Presence struct {
+	Name      string // the client's
+	Connected bool
+	Reason    string // why it ended
+}
+
+// Watch has fn called for each connection that begins or ends from now on, one
+// after another. It replaces the function of an earlier call. During a Restart
+// all connections end without a word.
+func (b *Broker) Watch(fn func(Presence)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.watch = fn
+}
+
+// Connected says whether a client of exactly that name is connected now.
+func (b *Broker) Connected(name string) bool {
+	b.mu.RLock()
+	srv := b.srv
+	b.mu.RUnlock()
+	if srv == nil {
+		return false
+	}
+	list, err := srv.Connz(&server.ConnzOptions{Limit: math.MaxInt32})
+	if err != nil {
+		return false // it is being stopped
+	}
+	for _, c := range list.Conns {
+		if c.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// watchPresence listens to the server's own events, which tell of a killed client
+// within milliseconds. One subscription for both kinds keeps their order.
+func (b *Broker) watchPresence(sys *nats.Conn) error {
+	if _, err := sys.Subscribe("$SYS.ACCOUNT."+server.DEFAULT_GLOBAL_ACCOUNT+".*", b.onPresence); err != nil {
+		return fmt.Errorf("watch connections: %w", err)
+	}
+	if err := sys.Flush(); err != nil {
+		return fmt.Errorf("watch connections: %w", err)
+	}
+	return nil
+}
+
+func (b *Broker) onPresence(msg *nats.Msg) {
+	connected := strings.HasSuffix(msg.Subject, ".CONNECT")
+	if !connected && !strings.HasSuffix(msg.Subject, ".DISCONNECT") {
+		return // another event of the account
+	}
+	var event struct {
+		Client struct {
+			Name string `json:"name"`
+		} `json:"client"`
+		Reason string `json:"reason"`
+	}
+	if err := json.Unmarshal(msg.Data, &event); err != nil {
+		b.c.Logger.Warn("cannot read a presence event", "error", err)
+		return
+	}
+	b.mu.RLock()
+	watch := b.watch
+	b.mu.RUnlock()
+	if watch != nil {
+		watch(Presence{Name: event.Client.Name, Connected: connected, Reason: event.Reason})
+	}
+}
