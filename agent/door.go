@@ -303,7 +303,11 @@ func (h *handler) inTransaction(sql string, args []subjects.Value) (int, error) 
 	t := h.session.tx
 	if !t.holding {
 		n, err := t.read(h.ctx, sql, args, h.limit, &h.out)
-		if !errors.Is(err, exec.ErrWrites) || !h.writes {
+		if !h.writes || err == nil {
+			return n, err
+		}
+		// What a reader does not allow, the writer may: it will say.
+		if code := exec.WireError(err).Code; code != subjects.CodeReadOnly && code != subjects.CodeDenied {
 			return n, err
 		}
 		if err := t.acquire(h.ctx, h.limit); err != nil {
