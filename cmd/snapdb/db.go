@@ -200,7 +200,7 @@ func checkDatabases(ctx context.Context, c *client.Client, info *subjects.Cluste
 		total := 1 + len(info.Nodes)
 		return all, answered(total-len(silent), total)
 	case len(unknown) > 0:
-		return all, fmt.Errorf("%s was written to while it was read: no two nodes were seen at the same position; try again", strings.Join(unknown, ", "))
+		return all, fmt.Errorf("%s was written to while it was read: not all nodes were seen at the same position; try again", strings.Join(unknown, ", "))
 	}
 	return all, nil
 }

@@ -40,7 +40,7 @@ func settle(cmd *cobra.Command) error {
 		if f.Changed || !settable(f) {
 			return
 		}
-		if value, ok := os.LookupEnv(envName(f)); ok {
+		if value := os.Getenv(envName(f)); value != "" {
 			errs = append(errs, assign(cmd, f, envName(f), []string{value}))
 		} else if values, ok := file.lookup(cmd, f); ok {
 			errs = append(errs, assign(cmd, f, file.path, values))

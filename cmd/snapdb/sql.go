@@ -103,7 +103,12 @@ func (o *sqlOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return flagError(cmd, "node", err)
 	}
-	defer func() { err = errors.Join(err, sh.Close(cmd.Context())) }()
+	defer func() {
+		open, closeErr := sh.Close(cmd.Context())
+		if err = errors.Join(err, closeErr); open && input.typed { // a script's error has said so
+			fmt.Fprintln(cmd.ErrOrStderr(), "note: the open transaction was rolled back")
+		}
+	}()
 	if input.typed {
 		return interactive(cmd, conn, sh, o.node)
 	}

@@ -96,7 +96,7 @@ func (s *Shell) Script(ctx context.Context, name string, r io.Reader, size int64
 		return err
 	}
 	if s.depth == 0 && s.Session.InTx() {
-		return &ScriptError{Name: name, Line: x.in.line, Err: errors.New("the script ends inside a transaction"), Outcome: x.outcome(x.total+1, false)}
+		return &ScriptError{Name: name, Line: x.in.line, Err: errors.New("the script ends inside a transaction"), Outcome: x.before(x.total + 1)}
 	}
 	if x.display.clear(); s.Progress && s.depth == 0 && x.last != nil {
 		fmt.Fprintln(s.Stderr, format.Count(int64(x.total), "statement")+" · "+written(x.last, x.changed, time.Since(x.display.start)))
@@ -337,31 +337,32 @@ func (x *script) broken(err error) error {
 // outcome says what of the script is in the database, given that it stops at
 // statement number first. unclear is for an answer that never came.
 func (x *script) outcome(first int, unclear bool) string {
+	switch {
+	case x.failed == 0 && x.done >= first && x.begun == 0: // executed; what failed was to show it
+		return upTo(x.done) + " applied; nothing after it was"
+	case first == 1 && !unclear:
+		return "nothing was applied"
+	case unclear:
+		return x.before(first) + fmt.Sprintf("; whether statement %d was applied is not known", first)
+	}
+	return x.before(first) + fmt.Sprintf("; nothing of statement %d or after it was", first)
+}
+
+// before says what of the statements before number first is in the database.
+func (x *script) before(first int) string {
 	applied := first - 1
 	rolledBack := ""
 	if x.begun > 0 {
 		applied = x.begun - 1
 		rolledBack = fmt.Sprintf("; the transaction begun by statement %d was rolled back", x.begun)
 	}
-	var s string
 	switch {
-	case first == 1 && x.done == 0 && x.begun == 0 && !unclear:
-		return "nothing was applied"
 	case x.failed > 0:
-		s = fmt.Sprintf("%d statements before it failed, the others were applied%s", x.failed, rolledBack)
-	case x.done >= first && x.begun == 0:
-		return fmt.Sprintf("%s applied; nothing after it was", upTo(x.done))
-	case applied == 0 && x.begun == 0:
-		s = "no statement before it was applied"
+		return fmt.Sprintf("%s before it failed, the others were applied%s", format.Count(int64(x.failed), "statement"), rolledBack)
 	case applied == 0:
-		s = "no statement was applied" + rolledBack
-	default:
-		s = upTo(applied) + " applied" + rolledBack
+		return "no statement was applied" + rolledBack
 	}
-	if unclear {
-		return s + fmt.Sprintf("; whether statement %d was applied is not known", first)
-	}
-	return s + fmt.Sprintf("; nothing of statement %d or after it was", first)
+	return upTo(applied) + " applied" + rolledBack
 }
 
 func upTo(n int) string {

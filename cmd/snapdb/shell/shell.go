@@ -68,18 +68,12 @@ func New(c Config) (*Shell, error) {
 	return s, nil
 }
 
-// Close ends the session; an open transaction is rolled back, with a note.
-func (s *Shell) Close(ctx context.Context) error {
+// Close ends the session. An open transaction is rolled back; it says whether
+// there was one.
+func (s *Shell) Close(ctx context.Context) (rolledBack bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerGrace)
 	defer cancel()
-	open, err := s.Session.Close(ctx)
-	if err != nil {
-		return err
-	}
-	if open {
-		s.note("the open transaction was rolled back")
-	}
-	return nil
+	return s.Session.Close(ctx)
 }
 
 // send executes a request. When ctx is cancelled the server is asked to stop and

@@ -20,6 +20,7 @@ const maxHistory = 2000
 // Ctrl-R to search it.
 type Terminal struct {
 	rl    *readline.Instance
+	stdin io.Closer
 	file  *os.File // nil: the history is not kept
 	lines []string
 }
@@ -29,7 +30,9 @@ type Terminal struct {
 // that cannot be kept is no reason not to work: it is reported in the error, next
 // to a Terminal that works without.
 func OpenTerminal(history string) (*Terminal, error) {
+	stdin := readline.NewCancelableStdin(os.Stdin)
 	rl, err := readline.NewEx(&readline.Config{
+		Stdin:                  stdin,
 		HistoryLimit:           maxHistory,
 		DisableAutoSaveHistory: true,
 		HistorySearchFold:      true,
@@ -39,7 +42,7 @@ func OpenTerminal(history string) (*Terminal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open terminal: %w", err)
 	}
-	t := &Terminal{rl: rl}
+	t := &Terminal{rl: rl, stdin: stdin}
 	if history == "" {
 		return t, nil
 	}
@@ -68,7 +71,9 @@ func (t *Terminal) History() []string { return slices.Clone(t.lines) }
 // Close gives the terminal back as it was. A ReadLine that is waiting returns
 // io.EOF.
 func (t *Terminal) Close() error {
-	err := t.rl.Close()
+	// The library closes only its own wrapping of this one, and would then wait
+	// for the next key.
+	err := errors.Join(t.stdin.Close(), t.rl.Close())
 	if t.file != nil {
 		err = errors.Join(err, t.file.Close())
 	}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	osexec "os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// TestMain lets scripts and terminals run this test binary as snapdb.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"snapdb": main})
+}
+
+// TestScripts runs testdata/*.txtar: commands that a user could type, against
+// real nodes.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"cluster": scriptCluster,
+			"code":    scriptCode,
+			"port":    scriptPort,
+			"ready":   scriptReady,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// scriptCluster is `cluster N`: a master and N slaves, and SNAPDB_SERVER naming
+// the master.
+func scriptCluster(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(strings.Join(args, " "))
+	ts.Check(err)
+	url, stop, err := startNodes(ts.Getenv("WORK"), n)
+	ts.Defer(func() { ts.Check(stop()) })
+	ts.Check(err)
+	ts.Setenv("SNAPDB_SERVER", url)
+}
+
+// scriptCode is `code N program args...`: it must end with exit code N.
+func scriptCode(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *osexec.ExitError
+	code := 0
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// scriptPort is `port NAME`: a free port in $NAME.
+func scriptPort(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	ts.Check(errors.Join(err, l.Close()))
+	ts.Setenv(args[0], port)
+}
+
+// scriptReady is `ready N`: the master of SNAPDB_SERVER answers, and N slaves are
+// online.
+func scriptReady(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(strings.Join(args, " "))
+	ts.Check(err)
+	ts.Check(awaitSlaves(ts.Getenv("SNAPDB_SERVER"), n))
+}
+
+// startNodes starts a master and slaves snap1, snap2, … in this process.
+func startNodes(dir string, slaves int) (url string, stop func() error, err error) {
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	var stops []func(context.Context) error
+	stop = func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+		defer cancel()
+		var errs []error
+		for _, s := range stops {
+			errs = append(errs, s(ctx))
+		}
+		return errors.Join(errs...)
+	}
+	m, err := agent.StartMaster(context.Background(), agent.MasterOptions{Dir: filepath.Join(dir, "master"), Listen: "127.0.0.1:0", Version: version, Logger: quiet})
+	if err != nil {
+		return "", stop, err
+	}
+	stops = append(stops, m.Stop)
+	for i := range slaves {
+		id := fmt.Sprintf("snap%d", i+1)
+		s, err := agent.StartSlave(context.Background(), agent.SlaveOptions{URL: m.URL(), ID: id, Dir: filepath.Join(dir, id), Version: version, Logger: quiet})
+		if err != nil {
+			return "", stop, err
+		}
+		stops = append([]func(context.Context) error{s.Stop}, stops...)
+	}
+	return m.URL(), stop, awaitSlaves(m.URL(), slaves)
+}
+
+// awaitSlaves waits until a master answers and has that many slaves online.
+func awaitSlaves(url string, n int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		online, err := countOnline(ctx, url)
+		if err == nil && online == n {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %d slaves at %s: %d are there: %w", n, url, online, errors.Join(err, ctx.Err()))
+		}
+	}
+}
+
+func countOnline(ctx context.Context, url string) (int, error) {
+	c, err := client.Connect(ctx, url, client.Options{})
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	info, err := c.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, node := range info.Nodes {
+		if node.State == subjects.StateOnline {
+			n++
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,236 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+)
+
+// Keys that a terminal sends.
+const (
+	ctrlC = "\x03"
+	ctrlD = "\x04"
+	ctrlR = "\x12"
+	enter = "\r"
+)
+
+// screen is `snapdb sql` on a terminal, and what is on that.
+type screen struct {
+	t    *testing.T
+	cmd  *osexec.Cmd
+	keys *os.File
+
+	mu     sync.Mutex
+	output string        // of the program, whole
+	seen   int           // how much of it expect has passed
+	more   chan struct{} // closed and made anew when output grows, nil at its end
+}
+
+// openScreen starts `snapdb sql` with its state in dir.
+func openScreen(t *testing.T, dir, url string, args ...string) *screen {
+	t.Helper()
+	s := &screen{t: t, cmd: osexec.Command("snapdb", append([]string{"sql"}, args...)...), more: make(chan struct{})}
+	s.cmd.Env = append(os.Environ(), "SNAPDB_SERVER="+url, "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir, "TERM=xterm")
+	var err error
+	if s.keys, err = pty.StartWithSize(s.cmd, &pty.Winsize{Rows: 50, Cols: 200}); err != nil {
+		t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	reading.Go(s.read)
+	t.Cleanup(func() {
+		if s.cmd.ProcessState == nil {
+			_ = s.cmd.Process.Kill()
+			_ = s.cmd.Wait()
+		}
+		reading.Wait()
+		s.keys.Close()
+	})
+	s.expect("leaves")
+	s.expect("> ")
+	return s
+}
+
+// read collects the output until the terminal is closed.
+func (s *screen) read() {
+	buf := make([]byte, 4096)
+	for {
+		n, err := s.keys.Read(buf)
+		s.mu.Lock()
+		s.output += string(buf[:n])
+		close(s.more)
+		if err != nil {
+			s.more = nil
+			s.mu.Unlock()
+			return
+		}
+		s.more = make(chan struct{})
+		s.mu.Unlock()
+	}
+}
+
+func (s *screen) press(keys string) {
+	s.t.Helper()
+	if _, err := s.keys.WriteString(keys); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// expect waits until text appears behind what was expected last.
+func (s *screen) expect(text string) {
+	s.t.Helper()
+	late := time.After(20 * time.Second)
+	for {
+		s.mu.Lock()
+		at, more := strings.Index(s.output[s.seen:], text), s.more
+		if at >= 0 {
+			s.seen += at + len(text)
+		}
+		rest := s.output[s.seen:]
+		s.mu.Unlock()
+		if at >= 0 {
+			return
+		}
+		if more == nil {
+			s.t.Fatalf("the program ended without %q; since the last text expected:\n%s", text, rest)
+		}
+		select {
+		case <-more:
+		case <-late:
+			s.t.Fatalf("no %q; since the last text expected:\n%s", text, rest)
+		}
+	}
+}
+
+// run types a line and waits for what it answers.
+func (s *screen) run(line string, answers ...string) {
+	s.t.Helper()
+	s.press(line + enter)
+	for _, a := range answers {
+		s.expect(a)
+	}
+}
+
+// ended waits for the program to end well.
+func (s *screen) ended() {
+	s.t.Helper()
+	if err := s.cmd.Wait(); err != nil {
+		s.t.Errorf("snapdb ended with %v; output:\n%s", err, s.output)
+	}
+}
+
+// startCluster runs nodes for a test and stops them behind it.
+func startCluster(t *testing.T, slaves int) (url string) {
+	t.Helper()
+	url, stop, err := startNodes(t.TempDir(), slaves)
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+// assertEqual is what every test of a cluster ends with.
+func assertEqual(t *testing.T, url string) {
+	t.Helper()
+	if out, err := osexec.Command("snapdb", "db", "status", "--server", url).CombinedOutput(); err != nil {
+		t.Errorf("db status: %v\n%s", err, out)
+	}
+}
+
+func TestTypedScript(t *testing.T) {
+	t.Parallel()
+	url := startCluster(t, 3)
+	s := openScreen(t, t.TempDir(), url)
+	who := "applied by snap1 snap2 snap3 · "
+	s.run("CREATE DATABASE SnapDB;", who, "(no database)> ")
+	s.run("USE SnapDB;", "done · ", "SnapDB> ")
+	s.run("CREATE TABLE Users (id INTEGER, name TEXT);", who)
+	s.run("INSERT INTO Users VALUES (1, 'Alice');", "1 row · position ", who)
+	s.run("SELECT * FROM Users;", "│  1 │ Alice │", "1 row · ")
+	s.run("UPDATE Users SET name = 'Bob' WHERE id = 1;", "1 row · position ", who)
+	s.run("SELECT name", "...> ")
+	s.run("  FROM Users -- not; the end", "...> ")
+	s.run("  WHERE name <> 'a;", "...> ")
+	s.run("b';", "│ Bob  │", "SnapDB> ")
+	s.run(".node snap2", "SnapDB@snap2> ")
+	s.run("SELECT name FROM Users;", "│ Bob  │")
+	s.run("DELETE FROM Users;", "error: ", "SnapDB@snap2> ")
+	s.run(".node master", "SnapDB> ")
+	s.run("BEGIN;", "SnapDB*> ")
+	s.run("DELETE FROM Users WHERE id = 1;", "1 row · not committed yet")
+	s.run("ROLLBACK;", "SnapDB> ")
+	s.run("SELEC 1;", "error: near \"SELEC\": syntax error", "  SELEC 1", "  ^")
+	s.run("SHOW SLAVES;", "│ snap3 │ online │")
+	assertEqual(t, url)
+	s.run("DROP DATABASE SnapDB;", who, "(no database)> ")
+	s.run("exit")
+	s.ended()
+	assertEqual(t, url)
+}
+
+func TestHistoryIsKeptForItsOwnerOnly(t *testing.T) {
+	t.Parallel()
+	url := startCluster(t, 0)
+	dir := t.TempDir()
+	s := openScreen(t, dir, url)
+	s.run("CREATE DATABASE d;", "position ", "> ")
+	s.run("SELECT 'needle';", "error: no database selected", "> ")
+	s.press(ctrlD)
+	s.ended()
+
+	s = openScreen(t, dir, url, "--db", "d")
+	s.press(ctrlR)
+	s.expect("search: ")
+	s.press("needl")
+	s.expect("SELECT 'needle';")
+	s.press(enter)
+	s.expect("│ needle   │")
+	s.run(".history", "CREATE DATABASE d;", "SELECT 'needle';")
+	s.press(ctrlD)
+	s.ended()
+
+	info, err := os.Stat(filepath.Join(dir, "snapdb", "history"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != fs.FileMode(0o600) {
+		t.Errorf("the history has mode %v, want 0600", info.Mode().Perm())
+	}
+}
+
+func TestShellEndsOnSIGTERMAndRollsBack(t *testing.T) {
+	t.Parallel()
+	url := startCluster(t, 1)
+	s := openScreen(t, t.TempDir(), url)
+	s.run("CREATE DATABASE d; USE d; CREATE TABLE t (a);", "applied by snap1", "d> ")
+	s.run("BEGIN;", "d*> ")
+	s.run("INSERT INTO t VALUES (1);", "1 row · not committed yet", "d*> ")
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.expect("note: the open transaction was rolled back")
+	s.ended()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	out, err := osexec.CommandContext(ctx, "snapdb", "sql", "--server", url, "--db", "d", "--format", "line", "-c", "INSERT INTO t VALUES (2); SELECT count(*) AS n FROM t").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "n = 1") {
+		t.Errorf("after the end of the shell: %v\n%s", err, out)
+	}
+	assertEqual(t, url)
+}
