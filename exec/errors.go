@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -90,12 +91,14 @@ func codeOf(err error) subjects.Code {
 		return subjects.CodeDenied
 	case errors.Is(err, ErrForeignWrite), errors.Is(err, ErrClosed):
 		return subjects.CodeUnavailable
+	case errors.Is(err, context.DeadlineExceeded):
+		return subjects.CodeTimeout
+	case errors.Is(err, context.Canceled):
+		return subjects.CodeCancelled
 	case !errors.As(err, &ee):
 		return subjects.CodeInternal
 	case ee.Constraint():
 		return subjects.CodeConstraint
-	case ee.Interrupted():
-		return subjects.CodeTimeout
 	case ee.TooBig():
 		return subjects.CodeTooBig
 	case ee.Busy():

@@ -120,6 +120,7 @@ func (x *execution) endStatement(err error) error {
 	if x.conn.Autocommit() {
 		return err
 	}
+	x.conn.EndRequest()
 	if err != nil {
 		err = x.conn.RollbackTo()
 	} else {
@@ -145,6 +146,7 @@ func (x *execution) read(st *engine.Stmt, args []subjects.Value, out *subjects.R
 // finish checks what the transaction would leave behind and closes its
 // savepoint. After an error the caller must abort.
 func (x *execution) finish() error {
+	x.conn.EndRequest()
 	if x.conn.DeferredViolations() {
 		return subjects.Errorf(subjects.CodeConstraint, "FOREIGN KEY constraint failed (deferred)")
 	}
@@ -160,6 +162,7 @@ func (x *execution) finish() error {
 // abort undoes the transaction. lost says that SQLite has rolled back the whole
 // group, not just this transaction.
 func (x *execution) abort() (lost bool, err error) {
+	x.conn.EndRequest() // or the time limit that ended it would stop its rollback too
 	lost = x.conn.Autocommit()
 	if !lost {
 		if err := x.conn.RollbackTo(); err != nil {

@@ -208,6 +208,7 @@ func writeTxn(w *subjects.TxnWriter, t *subjects.Txn) error {
 // closed and forgotten. After an error the caller must Abort.
 func (t *Tx) Accept(results []byte) error {
 	g := t.g
+	g.d.w.EndRequest()
 	if t.x.logged > 0 && t.head.ID != "" {
 		if err := g.d.saveRequest(t.head.ID, t.head.Now, results); err != nil {
 			return fmt.Errorf("remember request id: %w", err)

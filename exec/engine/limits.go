@@ -50,9 +50,15 @@ func (c *Conn) SetDeadline(t time.Time) {
 // BeginRequest forgets what an earlier request has left on the connection: its
 // deadline, an Interrupt, and MaxRowID.
 func (c *Conn) BeginRequest() {
+	c.EndRequest()
+	c.st.maxRowID = false
+}
+
+// EndRequest lets the statements by which a request is closed or undone run to
+// their end: its deadline, which may have passed, and an Interrupt are forgotten.
+func (c *Conn) EndRequest() {
 	atomic.StoreUint32(&c.st.stop, 0)
 	c.st.deadline, c.st.expired = 0, false
-	c.st.maxRowID = false
 }
 
 // MaxRowID says whether a row with the largest possible rowid was changed since
