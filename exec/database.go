@@ -180,6 +180,9 @@ func (d *Database) begin() error {
 		return fmt.Errorf("database %s: %w", d.name, ErrClosed)
 	}
 	d.w.BeginRequest()
+	if err := d.afterFault(); err != nil {
+		return err
+	}
 	if err := d.w.Begin(); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -224,7 +227,22 @@ func (d *Database) rollback(analyzed bool) error {
 	if analyzed {
 		err = errors.Join(err, d.w.ReloadStatistics())
 	}
-	return err
+	return errors.Join(err, d.afterFault())
+}
+
+// afterFault keeps an error of the disk, a full one for example, from being taken
+// for the write of another program: it changes the version of the content too.
+func (d *Database) afterFault() error {
+	if !d.w.Faulted() {
+		return nil
+	}
+	v, err := d.w.DataVersion()
+	if err != nil {
+		return fmt.Errorf("look at the file after a fault: %w", err)
+	}
+	d.version = v
+	d.w.ResetFaulted()
+	return nil
 }
 
 // requestLife is how long a repeat-safe id is remembered, in milliseconds.

@@ -38,6 +38,8 @@ type Conn struct {
 	st   *state
 	life sync.Mutex // held to free st, and by Interrupt to use it
 
+	faulted bool // an error of the disk or of memory has come since it was reset
+
 	stmts cache
 	own   [len(ownSQL)]uintptr // statements of the connection itself
 	// Two, so that the short statements executed between those of a long script
@@ -310,6 +312,14 @@ func (c *Conn) DataVersion() (uint32, error) {
 	n, err := c.do(ownDataVersion)
 	return uint32(n), err
 }
+
+// Faulted says whether disk or memory have failed since [Conn.ResetFaulted].
+// SQLite then forgets the pages that it has in memory, and DataVersion counts
+// that as a change too.
+func (c *Conn) Faulted() bool { return c.faulted }
+
+// ResetFaulted makes Faulted false.
+func (c *Conn) ResetFaulted() { c.faulted = false }
 
 // Exec runs all statements of sql without guard and drops their rows.
 func (c *Conn) Exec(sql string) error {

@@ -111,7 +111,10 @@ func (c *Conn) failure(rc int32) error {
 		e.Offset = int(lib.Xsqlite3_error_offset(c.tls, c.db))
 	}
 	e.Message = strings.Clone(view(message))
-	if e.Interrupted() {
+	switch e.Primary() {
+	case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_NOMEM, lib.SQLITE_CORRUPT:
+		c.faulted = true
+	case lib.SQLITE_INTERRUPT:
 		e.cause = context.Canceled
 		if c.st.expired {
 			e.Message, e.cause = "time limit reached", context.DeadlineExceeded
