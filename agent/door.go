@@ -3,9 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/micro"
@@ -430,103 +428,6 @@ func (h *handler) commit() error {
 		return c.failed
 	}
 	return unmet(c, h.outcome)
-}
-
-// changeCatalog makes or drops a database on every node.
-func (h *handler) changeCatalog(cmd exec.Command) error {
-	if !h.writes {
-		return exec.ErrWrites
-	}
-	if h.session != nil && h.session.tx != nil {
-		return subjects.Errorf(subjects.CodeTransaction, "CREATE and DROP DATABASE are not allowed inside a transaction")
-	}
-	rule := h.req.Ack
-	if rule.Kind == subjects.AckDefault {
-		rule = h.m.opts.Ack
-	}
-	if err := h.m.fleet.enough(rule); err != nil {
-		return err
-	}
-	position, err := h.m.changeCatalog(h.ctx, cmd)
-	if err != nil || position == 0 {
-		return err
-	}
-	if cmd.Verb == exec.DropDatabase && h.session != nil && strings.EqualFold(h.session.db, cmd.Name) {
-		h.session.db = ""
-	}
-	c := &call{req: h.req, rule: rule, wrote: true}
-	done := make(chan outcome, 1)
-	h.m.fleet.await(subjects.Catalog, position, &waiter{rule: rule, deadline: deadline(h.req, writePatience), done: func(o outcome) { done <- o }})
-	h.outcome = <-done
-	return unmet(c, h.outcome)
-}
-
-// changeCatalog logs and applies a CREATE or DROP DATABASE. A position of 0 means
-// that nothing was to be done.
-func (m *Master) changeCatalog(ctx context.Context, cmd exec.Command) (uint64, error) {
-	m.catalog.Lock()
-	defer m.catalog.Unlock()
-	noEffect, err := m.store.Check(cmd)
-	if err != nil || noEffect {
-		return 0, err
-	}
-	if err := m.checkDisk(); err != nil {
-		return 0, err
-	}
-	if cmd.Verb == exec.DropDatabase {
-		w, err := m.writer(cmd.Name)
-		if err != nil {
-			return 0, err
-		}
-		w.retire()
-		defer func() {
-			if d, err := m.store.Database(cmd.Name); err == nil {
-				m.startWriter(d) // it was not dropped after all
-			}
-		}()
-	}
-	cat := m.store.Catalog()
-	body := cat.Body(cmd, time.Now().UnixMilli())
-	at := cat.Applied()
-	head := subjects.Header{DB: subjects.Catalog, Prev: at.Number, Chain: subjects.NextChain(at.Chain, 0, body)}
-	position, err := m.journal.append(ctx, head, body)
-	if err != nil {
-		failed := notLogged(err)
-		if failed.Code == subjects.CodeOutcomeUnknown {
-			// Which databases there are must never be in doubt: a new start of the
-			// master lets the log decide.
-			m.stepDown(fmt.Errorf("%s: %w; start the master again", cmd.Name, err))
-		}
-		return 0, failed
-	}
-	if err := m.store.ApplyCatalog(&subjects.Message{Position: position, Header: head, Data: body}); err != nil {
-		return 0, fmt.Errorf("the log has the change at %d, this copy could not follow: %w", position, err)
-	}
-	if cmd.Verb == exec.CreateDatabase {
-		d, err := m.store.Database(cmd.Name)
-		if err != nil {
-			return 0, err
-		}
-		m.startWriter(d)
-	}
-	m.fleet.changed(cmd, position)
-	return position, nil
-}
-
-// dropWait is how long running writes of a database may go on when it is dropped.
-const dropWait = 5 * time.Second
-
-// retire ends a writer for a drop: whoever waits is refused, what runs may finish
-// within dropWait and is interrupted then.
-func (w *writer) retire() {
-	w.stop(errors.New("it is being dropped"))
-	w.end()
-	timer := time.AfterFunc(dropWait, w.db.Interrupt)
-	<-w.done
-	timer.Stop()
-	w.m.mu.Lock()
-	defer w.m.mu.Unlock()
-	delete(w.m.writers, strings.ToLower(w.db.Name()))
 }
 
 // answerInfo says how the cluster is.

@@ -72,7 +72,8 @@ type Master struct {
 	wg     sync.WaitGroup
 	failed chan error // why it stopped by itself
 
-	catalog sync.Mutex // held while databases are made or dropped
+	catalog       sync.Mutex // held while databases are made or dropped
+	catalogBehind bool       // guarded by catalog: the log has a change that the node does not
 
 	mu      sync.RWMutex // guards writers
 	writers map[string]*writer

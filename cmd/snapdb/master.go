@@ -44,7 +44,7 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 				return usageError(errors.New("--disk-reserve must not be negative, --log-max at least 1"))
 			}
 			o.Ack = rule
-			o.DiskReserve, o.MaxLogBytes = uint64(reserveMB)<<20, logMB<<20
+			o.DiskReserve, o.MaxLogBytes = uint64(max(1, reserveMB<<20)), logMB<<20 // 0 is none
 			o.Logger = newLogger(cmd.ErrOrStderr())
 			return runMaster(cmd, o)
 		},

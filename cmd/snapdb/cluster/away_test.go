@@ -4,7 +4,6 @@ package cluster_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,15 +45,6 @@ func TestFrozenSlaveDelaysTheOthersOnce(t *testing.T) {
 		t.Errorf("the slave has %d rows, want 7", n)
 	}
 	c.finish(cl)
-}
-
-// code is that of an error of the server, "" for any other.
-func code(err error) subjects.Code {
-	var we *subjects.Error
-	if errors.As(err, &we) {
-		return we.Code
-	}
-	return ""
 }
 
 func TestSlaveComesBackAfterTenThousandWrites(t *testing.T) {

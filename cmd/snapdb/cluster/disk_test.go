@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -20,7 +19,7 @@ import (
 
 // disk is one that can be filled and freed.
 type disk interface {
-	fill() // nothing more can be written
+	fill(left int64) // no more than so many bytes can be written
 	free()
 }
 
@@ -58,19 +57,25 @@ type mounted struct {
 
 func (d *mounted) filler() string { return filepath.Join(d.dir, "filler") }
 
-func (d *mounted) fill() {
+func (d *mounted) fill(left int64) {
 	d.t.Helper()
 	f, err := os.Create(d.filler())
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	defer f.Close()
+	size := int64(0)
 	for block := make([]byte, 64<<10); len(block) > 0; {
-		if _, err := f.Write(block); errors.Is(err, unix.ENOSPC) {
+		n, err := f.Write(block)
+		size += int64(n)
+		if errors.Is(err, unix.ENOSPC) {
 			block = block[:len(block)/2]
 		} else if err != nil {
 			d.t.Fatal(err)
 		}
+	}
+	if err := f.Truncate(size - left); err != nil {
+		d.t.Fatal(err)
 	}
 }
 
@@ -83,8 +88,8 @@ func (d *mounted) free() {
 
 type shortFiles struct{ n *node }
 
-func (d *shortFiles) fill() { d.limit(0) }
-func (d *shortFiles) free() { d.limit(unix.RLIM_INFINITY) }
+func (d *shortFiles) fill(left int64) { d.limit(uint64(left)) }
+func (d *shortFiles) free()           { d.limit(unix.RLIM_INFINITY) }
 
 func (d *shortFiles) limit(bytes uint64) {
 	d.n.t.Helper()
@@ -104,7 +109,7 @@ func TestSlaveWithAFullDiskStopsAndGoesOn(t *testing.T) {
 	c.exec(cl, "", "CREATE DATABASE A")
 	c.exec(cl, "A", "CREATE TABLE t (a INTEGER, pad BLOB)")
 	c.settle(cl)
-	d.fill()
+	d.fill(0)
 	const rows = 20
 	for i := range rows {
 		resp := c.exec(cl, "A", "INSERT INTO t VALUES (?, randomblob(100000))", subjects.IntegerValue(int64(i)))
@@ -131,7 +136,7 @@ func TestSlaveWithAFullDiskGoesOnAfterARestart(t *testing.T) {
 	c.exec(cl, "", "CREATE DATABASE A")
 	c.exec(cl, "A", "CREATE TABLE t (a INTEGER, pad BLOB)")
 	c.settle(cl)
-	d.fill()
+	d.fill(0)
 	for i := range 5 {
 		c.exec(cl, "A", "INSERT INTO t VALUES (?, randomblob(1000000))", subjects.IntegerValue(int64(i)))
 	}
@@ -175,92 +180,86 @@ func TestMasterBelowItsDiskReserveReadsOn(t *testing.T) {
 }
 
 // A disk can fill up faster than the reserve is looked at. Whatever the master
-// then answers must be true, and it must go on by itself when there is room.
+// then answers must be true, and it must go on by itself when there is room. How
+// much room is left decides who meets the full disk first: the database, the
+// catalog or the log, which no longer answers then.
 func TestMasterWithAFullDiskGoesOnWithoutLoss(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1, "--disk-reserve", "1")
-	d := smallDisk(t, c.master)
-	c.start()
-	cl := c.client()
-	c.exec(cl, "", "CREATE DATABASE A")
-	c.exec(cl, "A", "CREATE TABLE t (a INTEGER, pad BLOB)")
-	c.exec(cl, "", "CREATE DATABASE B")
-	c.exec(cl, "B", "CREATE TABLE t (a INTEGER)")
-	fates := map[int64]fate{}
-	n := int64(0)
-	write := func() (fate, error) {
-		n++
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		_, err := cl.Exec(ctx, &subjects.Request{DB: "A", SQL: "INSERT INTO t VALUES (?, ?)",
-			Args: []subjects.Value{subjects.IntegerValue(n), subjects.BlobValue(make([]byte, 200_000))}})
-		switch code(err) {
-		case "":
-			if err != nil && !errors.Is(err, client.ErrUnreachable) {
-				t.Fatalf("write %d: %v", n, err)
+	for name, left := range map[string]int64{"nothing left": 0, "room for a database page or two": 200_000, "no room for the log": 300_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, 1, "--disk-reserve", "0")
+			d := smallDisk(t, c.master)
+			c.start()
+			cl := c.client()
+			c.exec(cl, "", "CREATE DATABASE A")
+			c.exec(cl, "A", "CREATE TABLE t (a INTEGER, pad BLOB)")
+			c.exec(cl, "", "CREATE DATABASE B")
+			c.exec(cl, "B", "CREATE TABLE t (a INTEGER)")
+			w := &numbered{t: t, cl: cl, fates: map[int64]fate{}}
+			for range 3 {
+				w.write()
 			}
-			fates[n] = written
-			if err != nil {
-				fates[n] = absent
+			d.fill(left)
+			await(t, func() string {
+				if f, _ := w.write(); f == written {
+					return "writes still succeed"
+				}
+				return ""
+			})
+			w.write()
+			c.tryCreate(cl)
+			if got := c.query(cl, "", "A", "SELECT count(*) FROM t").Int(); got < 3 {
+				t.Errorf("the full master has %d rows", got)
 			}
-		case subjects.CodeNotAcknowledged:
-			fates[n] = written
-		case subjects.CodeOutcomeUnknown:
-			fates[n] = maybe
-		case subjects.CodeUnavailable, subjects.CodeBusy:
-			fates[n] = absent
-		default:
-			t.Fatalf("write %d: %s: %v", n, code(err), err)
-		}
-		return fates[n], err
-	}
-	for range 3 {
-		write()
-	}
-	for round := range 2 {
-		d.fill()
-		said := map[string]bool{}
-		await(t, func() string {
-			f, err := write()
-			if f == written {
-				return "writes still succeed"
+			d.free()
+			await(t, func() string {
+				if f, err := w.write(); f != written {
+					return fmt.Sprint("no write succeeds after space was freed: ", err)
+				}
+				return ""
+			})
+			await(t, func() string { return c.tryCreate(cl) })
+			c.exec(cl, "B", "INSERT INTO t VALUES (1)")
+			c.exec(cl, "Late", "CREATE TABLE t (a)")
+			for i, f := range w.fates {
+				got := c.query(cl, "", "A", fmt.Sprintf("SELECT count(*) FROM t WHERE a = %d", i)).Int()
+				if got > 1 || got == 0 && f == written || got == 1 && f == absent {
+					t.Errorf("write %d is there %d times, its fate was %d", i, got, f)
+				}
 			}
-			said[fmt.Sprint(err)] = true
-			return ""
+			c.finish(cl)
 		})
-		for range 3 {
-			_, err := write()
-			said[fmt.Sprint(err)] = true
-		}
-		t.Logf("full disk, round %d: %s", round, strings.Join(keys(said), "\n"))
-		_, err := cl.Exec(t.Context(), &subjects.Request{SQL: "CREATE DATABASE Full" + fmt.Sprint(round)})
-		t.Logf("CREATE DATABASE: %v", err)
-		// Reads go on.
-		if got := c.query(cl, "", "A", "SELECT count(*) FROM t").Int(); got < 3 {
-			t.Errorf("the full master has %d rows", got)
-		}
-		d.free()
-		await(t, func() string {
-			if f, err := write(); f != written {
-				return fmt.Sprint("no write succeeds after space was freed: ", err)
-			}
-			return ""
-		})
-		c.exec(cl, "B", "INSERT INTO t VALUES (?)", subjects.IntegerValue(int64(round)))
-		c.exec(cl, "", "CREATE DATABASE IF NOT EXISTS Full"+fmt.Sprint(round))
 	}
-	for i := int64(1); i <= n; i++ {
-		got := c.query(cl, "", "A", fmt.Sprintf("SELECT count(*) FROM t WHERE a = %d", i)).Int()
-		if got > 1 || got == 0 && fates[i] == written || got == 1 && fates[i] == absent {
-			t.Errorf("write %d is there %d times, its fate was %d", i, got, fates[i])
-		}
-	}
-	c.finish(cl)
 }
 
-func keys(m map[string]bool) (list []string) {
-	for k := range m {
-		list = append(list, k)
+// tryCreate makes a database that may be there already. It returns why it did not.
+func (c *cluster) tryCreate(cl *client.Client) string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	_, err := cl.Exec(ctx, &subjects.Request{SQL: "CREATE DATABASE IF NOT EXISTS Late"})
+	if err == nil {
+		return ""
 	}
-	return list
+	return err.Error()
+}
+
+// numbered writes numbered rows and remembers what was said of each.
+type numbered struct {
+	t     *testing.T
+	cl    *client.Client
+	n     int64
+	fates map[int64]fate
+}
+
+func (w *numbered) write() (fate, error) {
+	w.t.Helper()
+	w.n++
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	_, err := w.cl.Exec(ctx, &subjects.Request{DB: "A", SQL: "INSERT INTO t VALUES (?, ?)",
+		Args: []subjects.Value{subjects.IntegerValue(w.n), subjects.BlobValue(make([]byte, 200_000))}})
+	w.fates[w.n] = fateOf(w.t, err)
+	return w.fates[w.n], err
 }

@@ -212,42 +212,59 @@ func (l *load) interactive(ctx context.Context, cl *client.Client, w *writing) {
 	w.fate = l.judge(s.Do(ctx, &subjects.Request{SQL: "COMMIT"}))
 }
 
-// judge says what an answer means. An answer that no fault of the tests explains
-// fails the test.
+// judge says what an answer means, and counts it.
 func (l *load) judge(resp *subjects.Response, err error) fate {
-	var we *subjects.Error
-	said := fmt.Sprint(err)
-	f := maybe
-	switch {
-	case err == nil:
+	if err == nil {
 		for _, id := range slices.Concat(resp.Applied, resp.Pending) {
 			if !l.nodes[id] && id != "master" {
 				l.t.Errorf("an answer names node %q", id)
 			}
 		}
 		return written
-	case errors.As(err, &we):
-		said = string(we.Code)
-		switch we.Code {
-		case subjects.CodeNotAcknowledged:
-			f = written
-		case subjects.CodeOutcomeUnknown:
-		case subjects.CodeBusy, subjects.CodeUnavailable, subjects.CodeTransaction:
-			f = absent
-		default:
-			l.t.Errorf("unexpected answer to a write: %s: %v", we.Code, we)
-		}
+	}
+	said := string(code(err))
+	switch {
 	case errors.Is(err, client.ErrUnreachable):
-		said, f = "unreachable", absent
+		said = "unreachable"
 	case errors.Is(err, client.ErrLost):
 		said = "lost"
-	default:
-		l.t.Errorf("unexpected failure of a write: %v", err)
 	}
 	l.mu.Lock()
 	l.said[said]++
 	l.mu.Unlock()
-	return f
+	return fateOf(l.t, err)
+}
+
+// fateOf says what the answer to a write means. An answer that nothing explains
+// which the tests do to a cluster fails the test.
+func fateOf(t testing.TB, err error) fate {
+	switch {
+	case err == nil:
+		return written
+	case errors.Is(err, client.ErrUnreachable):
+		return absent
+	case errors.Is(err, client.ErrLost):
+		return maybe
+	}
+	switch code(err) {
+	case subjects.CodeNotAcknowledged:
+		return written
+	case subjects.CodeOutcomeUnknown:
+		return maybe
+	case subjects.CodeBusy, subjects.CodeUnavailable, subjects.CodeTransaction:
+		return absent
+	}
+	t.Errorf("unexpected answer to a write: %q: %v", code(err), err)
+	return maybe
+}
+
+// code is that of an error of the server, "" for any other.
+func code(err error) subjects.Code {
+	var we *subjects.Error
+	if errors.As(err, &we) {
+		return we.Code
+	}
+	return ""
 }
 
 // believe reads a write at once on the nodes that are said to have applied it.

@@ -17,14 +17,10 @@ import (
 func TestFilesThatLostTheirLastCommitsCatchUp(t *testing.T) {
 	t.Parallel()
 	for name, lost := range map[string][]string{
-		"master's database":             {"master/A.db-wal"},
-		"slave's database":              {"snap1/A.db-wal"},
-		"both databases":                {"master/A.db-wal", "snap1/A.db-wal"},
-		"master's catalog":              {"master/_snapdb.db-wal"},
-		"slave's catalog":               {"snap1/_snapdb.db-wal"},
-		"catalog and database":          {"master/_snapdb.db-wal", "master/A.db-wal", "snap1/_snapdb.db-wal", "snap1/A.db-wal"},
-		"catalog and the file for good": {"master/_snapdb.db-wal", "master/A.db-wal", "master/A.db", "snap1/_snapdb.db-wal", "snap1/A.db-wal", "snap1/A.db"},
-		"the files for good":            {"master/A.db-wal", "master/A.db", "snap1/A.db-wal", "snap1/A.db"},
+		"the master":                 {"master/_snapdb.db-wal", "master/A.db-wal"},
+		"one file of each":           {"master/A.db-wal", "snap1/_snapdb.db-wal"},
+		"everybody":                  {"master/_snapdb.db-wal", "master/A.db-wal", "snap1/_snapdb.db-wal", "snap1/A.db-wal"},
+		"everybody, and whole files": {"master/A.db-wal", "master/A.db", "snap1/_snapdb.db-wal", "snap1/A.db-wal", "snap1/A.db"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
