@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -85,6 +86,10 @@ func publishError(nc *nats.Conn, err error) error {
 		return fmt.Errorf("send request: %w: not connected to the broker", ErrUnreachable)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("send request: the broker takes at most %d bytes: %w", nc.MaxPayload(), err)
+	}
+	var broken *net.OpError
+	if errors.As(err, &broken) {
+		return fmt.Errorf("send request: %w: %w", ErrLost, err) // a part of it, or all, may have left
 	}
 	return fmt.Errorf("send request: %w", err)
 }
