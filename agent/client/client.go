@@ -36,6 +36,10 @@ const (
 // reconnectWait is the pause between two tries to reach a lost master again.
 const reconnectWait = 200 * time.Millisecond
 
+// pingEvery is how often a silent connection is tried; it is lost after two pings
+// without an answer.
+const pingEvery = 10 * time.Second
+
 // maxPooled is the largest encoding buffer kept for the next request, in bytes.
 const maxPooled = 1 << 20
 
@@ -82,10 +86,11 @@ func Connect(ctx context.Context, url string, o Options) (*Client, error) {
 		// A request must fail at once while the connection is down, not wait
 		// in a buffer and be executed when its caller has long gone.
 		nats.ReconnectBufSize(-1),
+		nats.PingInterval(pingEvery),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { box.failAll(ErrLost) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
-				box.failAll(fmt.Errorf("%w: %w", ErrDenied, err))
+				box.deny(err)
 			}
 		}),
 	)
@@ -102,8 +107,8 @@ func Connect(ctx context.Context, url string, o Options) (*Client, error) {
 
 // Close ends the connection. Requests still waiting fail with [ErrClosed].
 func (c *Client) Close() {
+	c.inbox.close() // before the connection, whose end would look like a loss
 	c.nc.Close()
-	c.inbox.failAll(ErrClosed)
 }
 
 // URL is the address of the broker that the client is connected to, or was last.
@@ -157,7 +162,7 @@ func (c *Client) DoRaw(ctx context.Context, subject string, body []byte) ([]byte
 	if len(body) > subjects.MaxRequest {
 		return nil, &TooBigError{Size: len(body)}
 	}
-	reply, w, err := c.inbox.open()
+	reply, w, err := c.inbox.open(subject)
 	if err != nil {
 		return nil, err
 	}

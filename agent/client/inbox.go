@@ -1,6 +1,7 @@
 package client
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type inbox struct {
 // waiter is one request waiting. Its channel has room for the one answer, so
 // that handing it over never blocks the connection.
 type waiter struct {
+	door   string // subject the request went to
 	slot   uint64
 	turn   uint64
 	active bool
@@ -51,10 +53,14 @@ func (b *inbox) listen(nc *nats.Conn) error {
 	return sub.SetPendingLimits(-1, -1)
 }
 
-// open takes a free slot and returns the subject at which to answer.
-func (b *inbox) open() (reply string, w *waiter, err error) {
+// open takes a free slot for a request to door and returns the subject at which
+// to answer.
+func (b *inbox) open(door string) (reply string, w *waiter, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.closed {
+		return "", nil, ErrClosed
+	}
 	if n := len(b.free); n > 0 {
 		w, b.free = b.free[n-1], b.free[:n-1]
 	} else {
@@ -65,7 +71,7 @@ func (b *inbox) open() (reply string, w *waiter, err error) {
 		b.slots = append(b.slots, w)
 	}
 	w.turn++
-	w.active = true
+	w.door, w.active = door, true
 	var text [96]byte
 	buf := append(text[:0], b.prefix...)
 	buf = strconv.AppendUint(buf, w.slot, 36)
@@ -101,6 +107,14 @@ func (b *inbox) deliver(m *nats.Msg) {
 	}
 }
 
+// close takes no more requests and fails those that wait.
+func (b *inbox) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.failAll(ErrClosed)
+}
+
 // failAll answers every waiting request with an error.
 func (b *inbox) failAll(err error) {
 	b.mu.Lock()
@@ -108,6 +122,19 @@ func (b *inbox) failAll(err error) {
 	for _, w := range b.slots {
 		if w.active {
 			w.give(answer{err: err})
+		}
+	}
+}
+
+// deny answers the requests that the broker did not let through. What it says of
+// them is a text with the subject in quotes; there is no other way to know.
+func (b *inbox) deny(err error) {
+	text := err.Error()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, w := range b.slots {
+		if w.active && strings.Contains(text, strconv.Quote(w.door)) {
+			w.give(answer{err: fmt.Errorf("%w: %w", ErrDenied, err)})
 		}
 	}
 }
