@@ -23,17 +23,18 @@
 //     ([Broker.ConnectPublic]): what goes to whom is then up to the server;
 //   - nobody but the master makes consumers: one on another stream could deliver
 //     messages of any content, headers included, anywhere;
-//   - only an answer that cannot be anything else says that the log refused or
-//     stored a message;
-//   - a message of the log needs headers, and so does a claim of the mastership
-//     ([Epoch]): answers of the server have none, are stored and passed over.
+//   - of all answers that arrive for a publish, only one that cannot be anything
+//     else counts;
+//   - a message of the log is one by its headers, and so is a claim of the
+//     mastership ([Epoch]): answers of the server have none.
 //
 // What remains open within one account: anybody who reaches the port can have
-// answers and old messages of the log stored in the log again, which costs
-// space and, on the epoch's subject, a new claim; can read everything; can pull
-// from the consumer of another node, which then joins again; and can answer in
-// the inbox of another node or client in the name of the broker. Without
-// credentials, serve on the loopback only.
+// answers, and exact copies of messages of the current term, stored in the log,
+// where they are passed over (a copy continues nothing) but take space, or on
+// [subjects.Epoch], which costs the master a new claim; can read everything; can
+// take messages from the consumer of another node, which then joins again; and
+// can answer in the inbox of another node or client in the name of the broker.
+// Without credentials, serve on the loopback only.
 package broker
 
 import (
@@ -94,6 +95,7 @@ type Broker struct {
 	srv      *server.Server // nil while it does not run
 	port     int            // 0 until known, if any will do
 	own, sys *nats.Conn     // for streams, and for presence
+	conns    []*nats.Conn   // of this process, these two included
 	cluster  string
 	watch    func(Presence)
 }
@@ -244,14 +246,28 @@ func (b *Broker) Close() {
 	b.stop()
 }
 
-// stop stops the server, if it runs. b.running is held.
+// stop stops the server, if it runs, and waits until the connections of this
+// process have noticed: what they send afterwards reaches the next server or
+// nobody. b.running is held.
 func (b *Broker) stop() {
 	b.mu.Lock()
 	srv := b.srv
 	b.srv = nil
 	b.mu.Unlock()
-	if srv != nil {
-		shutDown(srv)
+	if srv == nil {
+		return
+	}
+	var wait []func()
+	for _, nc := range b.ownConns() {
+		lost := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+		if nc.IsConnected() {
+			wait = append(wait, func() { <-lost })
+		}
+		defer nc.RemoveStatusListener(lost)
+	}
+	shutDown(srv)
+	for _, noticed := range wait {
+		noticed()
 	}
 }
 

@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -106,7 +107,17 @@ func (b *Broker) connect(name string, opts []nats.Option) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to own broker: %w", err)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.conns = append(slices.DeleteFunc(b.conns, (*nats.Conn).IsClosed), nc)
 	return nc, nil
+}
+
+// ownConns are the connections of this process.
+func (b *Broker) ownConns() []*nats.Conn {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return slices.Clone(b.conns)
 }
 
 // InProcessConn is one connection to the server that runs now; NATS clients of

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -61,8 +62,19 @@ type Epoch struct {
 
 // Log is the log as its only writer sees it.
 type Log struct {
-	nc *nats.Conn
-	js jetstream.JetStream
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	inbox string // where acks arrive, each at a subject of its own
+
+	mu      sync.Mutex
+	last    uint64               // number of the last publish
+	waiting map[string]chan *ack // by the subject of its ack
+}
+
+// ack is how a publish ended.
+type ack struct {
+	position uint64
+	err      error
 }
 
 // OpenLog opens the log over a connection of [Broker.Connect].
@@ -71,7 +83,66 @@ func (b *Broker) OpenLog(nc *nats.Conn) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	return &Log{nc, js}, nil
+	l := &Log{nc: nc, js: js, inbox: nc.NewInbox(), waiting: map[string]chan *ack{}}
+	if _, err := nc.Subscribe(l.inbox+".*", l.onAnswer); err != nil {
+		return nil, fmt.Errorf("subscribe to acks: %w", err)
+	}
+	return l, nil
+}
+
+// publish stores a message if the last one on db.epoch is still at epoch.
+func (l *Log) publish(ctx context.Context, subject string, header nats.Header, body []byte, epoch uint64) (uint64, error) {
+	header[headerExpectSubjectSeq] = []string{strconv.FormatUint(epoch, 10)}
+	header[headerExpectSubjectName] = []string{subjects.Epoch}
+	reply, answer := l.await()
+	defer l.forget(reply)
+	err := l.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: reply, Header: header, Data: body})
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return 0, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrUnanswered, err)
+	}
+	select {
+	case a := <-answer:
+		return a.position, a.err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("%w: %w", ErrUnanswered, context.Cause(ctx))
+	}
+}
+
+// await makes a place for an ack to arrive.
+func (l *Log) await() (reply string, answer chan *ack) {
+	answer = make(chan *ack, 1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last++
+	reply = l.inbox + "." + strconv.FormatUint(l.last, 36)
+	l.waiting[reply] = answer
+	return reply, answer
+}
+
+func (l *Log) forget(reply string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waiting, reply)
+}
+
+// onAnswer hands an ack to the publish that waits for it. Other answers of the
+// server may get here, sent by somebody who has seen the reply subject; they
+// change nothing.
+func (l *Log) onAnswer(msg *nats.Msg) {
+	a := readAck(msg)
+	if a == nil {
+		return
+	}
+	l.mu.Lock()
+	answer := l.waiting[msg.Subject]
+	delete(l.waiting, msg.Subject)
+	l.mu.Unlock()
+	if answer != nil {
+		answer <- a
+	}
 }
 
 // pubAck is JetStream's answer to a publish.
@@ -84,40 +155,29 @@ type pubAck struct {
 	} `json:"error"`
 }
 
-// publish stores a message if the last one on db.epoch is still at epoch.
-func (l *Log) publish(ctx context.Context, subject string, header nats.Header, body []byte, epoch uint64) (uint64, error) {
-	header[headerExpectSubjectSeq] = []string{strconv.FormatUint(epoch, 10)}
-	header[headerExpectSubjectName] = []string{subjects.Epoch}
-	msg, err := l.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Header: header, Data: body})
-	if errors.Is(err, nats.ErrMaxPayload) {
-		return 0, fmt.Errorf("%w: %w", ErrRefused, err)
+// readAck reads JetStream's answer to a publish; nil if it is none. No other answer
+// of the server names the stream so, in success and failure.
+func readAck(msg *nats.Msg) *ack {
+	if len(msg.Data) == 0 && msg.Header.Get(headerStatus) == "503" {
+		return &ack{err: fmt.Errorf("%w: nobody listens", ErrUnanswered)}
 	}
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrUnanswered, err)
+	var answer pubAck
+	err := json.Unmarshal(msg.Data, &answer)
+	if err != nil || answer.Stream != subjects.LogStream || answer.Error == nil && answer.Seq == 0 {
+		return nil
 	}
-	return position(msg.Data, epoch)
-}
-
-// position reads JetStream's answer to a publish. Another answer of the server
-// may get here, sent by somebody who has seen the reply subject; but only to a
-// publish it names the stream so, in success and failure.
-func position(answer []byte, epoch uint64) (uint64, error) {
-	var ack pubAck
-	err := json.Unmarshal(answer, &ack)
-	if err != nil || ack.Stream != subjects.LogStream || ack.Error == nil && ack.Seq <= epoch {
-		return 0, fmt.Errorf("%w: strange answer %.80q", ErrUnanswered, answer)
+	e := answer.Error
+	if e == nil {
+		return &ack{position: answer.Seq}
 	}
-	if e := ack.Error; e != nil {
-		cause := ErrRefused
-		switch e.Code {
-		case codeWrongLastSequence, codeWrongLastSequenceGeneric:
-			cause = ErrFenced
-		case codeMaximumBytes, codeInsufficientResources:
-			cause = ErrLogFull
-		}
-		return 0, fmt.Errorf("%w: %s (%d)", cause, e.Message, e.Code)
+	cause := ErrRefused
+	switch e.Code {
+	case codeWrongLastSequence, codeWrongLastSequenceGeneric:
+		cause = ErrFenced
+	case codeMaximumBytes, codeInsufficientResources:
+		cause = ErrLogFull
 	}
-	return ack.Seq, nil
+	return &ack{err: fmt.Errorf("%w: %s (%d)", cause, e.Message, e.Code)}
 }
 
 // Claim publishes body on db.epoch in the name of a master and returns its
@@ -125,14 +185,14 @@ func position(answer []byte, epoch uint64) (uint64, error) {
 // of several who follow the same, one wins and the others get ErrFenced. A full
 // log is made a little larger: a log that nobody can claim cannot even be read.
 func (l *Log) Claim(ctx context.Context, last uint64, master string, body []byte) (uint64, error) {
-	term, err := l.publish(ctx, subjects.Epoch, nats.Header{subjects.HeaderID: {master}}, body, last)
+	term, err := l.publish(ctx, subjects.Epoch, nats.Header{subjects.HeaderMaster: {master}}, body, last)
 	if !errors.Is(err, ErrLogFull) {
 		return term, err
 	}
 	if err := l.makeRoom(ctx); err != nil {
 		return 0, err
 	}
-	return l.publish(ctx, subjects.Epoch, nats.Header{subjects.HeaderID: {master}}, body, last)
+	return l.publish(ctx, subjects.Epoch, nats.Header{subjects.HeaderMaster: {master}}, body, last)
 }
 
 // claimRoom is what a full log grows by for a claim.
@@ -164,7 +224,7 @@ func (l *Log) LastEpoch(ctx context.Context) (Epoch, error) {
 	if err != nil {
 		return Epoch{}, fmt.Errorf("%w: read last epoch: %w", ErrUnanswered, err)
 	}
-	return Epoch{Position: m.Sequence, Master: m.Header.Get(subjects.HeaderID), Body: m.Data}, nil
+	return Epoch{Position: m.Sequence, Master: m.Header.Get(subjects.HeaderMaster), Body: m.Data}, nil
 }
 
 // Append stores a message of the log, fenced by h.Term, and returns its position
@@ -204,16 +264,13 @@ func newEntry(position uint64, subject string, header nats.Header, data []byte) 
 	return e
 }
 
-// Read hands the messages from one position to another, or to the end of the log,
-// to fn, in order.
+// Read hands the messages on db.replicate from one position to another, or to the
+// end of the log, to fn, in order.
 func (l *Log) Read(ctx context.Context, from, to uint64, fn func(Entry) error) error {
 	if from > to {
 		return nil
 	}
-	cons, err := l.js.CreateConsumer(ctx, subjects.LogStream, jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(1, from),
-	})
+	cons, err := l.js.CreateConsumer(ctx, subjects.LogStream, readerConfig("", from, time.Minute))
 	if err != nil {
 		return fmt.Errorf("make reader: %w", err)
 	}
@@ -274,17 +331,23 @@ func (l *Log) Resolve(ctx context.Context, id string, from uint64) (position uin
 const readerLife = 5 * time.Minute
 
 // AddReader makes the consumer with which a slave reads from position start on.
-// It keeps no state on disk: a slave knows by itself what it has applied, and a
-// hundred consumers that write their state ten times a second slow every publish.
 func (l *Log) AddReader(ctx context.Context, name string, start uint64) error {
-	_, err := l.js.CreateConsumer(ctx, subjects.LogStream, jetstream.ConsumerConfig{
-		Name: name, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: readerLife,
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(1, start), FilterSubject: subjects.Replicate,
-	})
+	_, err := l.js.CreateConsumer(ctx, subjects.LogStream, readerConfig(name, start, readerLife))
 	if err != nil {
 		return fmt.Errorf("make consumer %s: %w", name, err)
 	}
 	return nil
+}
+
+// readerConfig is a consumer that keeps no state on disk: readers know by
+// themselves what they have, and a hundred consumers that write their state ten
+// times a second slow every publish. It delivers no epochs: where a consumer
+// delivers to is up to whoever asks it.
+func readerConfig(name string, start uint64, life time.Duration) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Name: name, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: life,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(1, start), FilterSubject: subjects.Replicate,
+	}
 }
 
 // RemoveReader removes a consumer; one that is gone already is no error.

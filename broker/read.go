@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -31,8 +30,8 @@ const (
 	// aheadBytes is how much is asked for ahead of what was handed over. Messages
 	// are asked for by size: asking for 5,000 messages of 43 KB left a gap.
 	aheadBytes = 8 << 20
-	// aheadMessages bounds the same in number. It is more than fit in aheadBytes.
-	aheadMessages = 1 << 20
+	// aheadMessages bounds the same in number, for a log of tiny messages.
+	aheadMessages = 16 << 10
 	// batchMost is how many messages are handed over at once.
 	batchMost = 256
 	// pullLife is how long the server keeps a request for messages.
@@ -49,14 +48,21 @@ const (
 // fn's error, and when messages can no longer arrive, with one of the errors
 // above.
 func ReadLog(ctx context.Context, nc *nats.Conn, consumer string, fn func([]Entry) error) error {
-	sub, err := nc.SubscribeSync(nc.NewInbox())
+	p := &puller{nc: nc, subject: fmt.Sprintf(server.JSApiRequestNextT, subjects.LogStream, consumer),
+		inbox: nc.NewInbox(), arrived: make(chan *nats.Msg, aheadMessages+statusesMost), quiet: time.NewTimer(silence)}
+	defer p.quiet.Stop()
+	// Before anything is asked for: a connection that is lost in between has lost
+	// the question.
+	p.lost = nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	defer nc.RemoveStatusListener(p.lost)
+	sub, err := nc.ChanSubscribe(p.inbox, p.arrived)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDisconnected, err)
 	}
-	p := &puller{ctx: ctx, nc: nc, sub: sub, subject: fmt.Sprintf(server.JSApiRequestNextT, subjects.LogStream, consumer)}
-	defer p.guard()()
+	// Fails if the connection is closed, and then there is nothing to end.
+	defer func() { _ = sub.Unsubscribe() }()
 	for {
-		batch, err := p.next()
+		batch, err := p.next(ctx)
 		if len(batch) > 0 {
 			if err := fn(batch); err != nil {
 				return err
@@ -70,59 +76,52 @@ func ReadLog(ctx context.Context, nc *nats.Conn, consumer string, fn func([]Entr
 
 // puller reads with one consumer. It speaks the pull protocol itself because the
 // log may hold, by way of the hole described at the top of the package, messages
-// that look like the server's words about a pull. Only where they come from
-// tells them apart: what the stream delivers has a reply subject, a word about
-// the pull has none.
+// that look like the server's words about a pull; the library believes them. Only
+// where they come from tells them apart: what the stream delivers has a reply
+// subject, a word about the pull has none.
 type puller struct {
-	ctx     context.Context
 	nc      *nats.Conn
-	sub     *nats.Subscription
 	subject string // where to ask for messages
+	inbox   string // where they arrive
+	arrived chan *nats.Msg
+	lost    chan nats.Status
+	quiet   *time.Timer // fires after silence
 
 	batch []Entry
-	asked int    // bytes asked for that have neither arrived nor been refused
+	asked amount // asked for and neither arrived nor refused
 	last  uint64 // number of the last message that the consumer sent
 }
 
-// guard ends the subscription, and with it a next that waits, when ctx ends or
-// the connection is lost. The returned function ends the guard.
-func (p *puller) guard() (end func()) {
-	lost := p.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		select {
-		case <-p.ctx.Done():
-		case <-lost:
-		case <-done:
-		}
-		// Fails if the connection is closed, and then there is nothing to end.
-		_ = p.sub.Unsubscribe()
-	})
-	return func() {
-		close(done)
-		wg.Wait()
-		p.nc.RemoveStatusListener(lost)
-	}
-}
+// amount of messages.
+type amount struct{ messages, bytes int }
+
+// statusesMost is more than the server's words about pulls that can be on their
+// way with the messages.
+const statusesMost = 64
 
 // next waits for messages and takes all that are there. It may return both
 // messages and an error.
-func (p *puller) next() ([]Entry, error) {
+func (p *puller) next(ctx context.Context) ([]Entry, error) {
 	p.batch = p.batch[:0]
-	for ready := 1; len(p.batch) == 0 || ready > 0 && len(p.batch) < batchMost; {
+	for len(p.batch) == 0 || len(p.arrived) > 0 && len(p.batch) < batchMost {
 		if err := p.ask(); err != nil {
 			return p.batch, err
 		}
-		msg, err := p.sub.NextMsg(silence)
-		if err != nil {
-			return p.batch, p.fault(err)
-		}
-		if err := p.take(msg); err != nil {
-			return p.batch, err
-		}
-		if ready, _, err = p.sub.Pending(); err != nil {
-			return p.batch, p.fault(err)
+		p.quiet.Reset(silence)
+		select {
+		case msg := <-p.arrived:
+			if err := p.take(msg); err != nil {
+				return p.batch, err
+			}
+		case <-ctx.Done():
+			return p.batch, context.Cause(ctx)
+		case <-p.lost:
+			return p.batch, ErrDisconnected
+		case <-p.quiet.C:
+			if !p.nc.IsConnected() { // nor was it when reading began
+				return p.batch, ErrDisconnected
+			}
+			return p.batch, fmt.Errorf("%w: silent for %v", ErrConsumerGone, silence)
 		}
 	}
 	return p.batch, nil
@@ -130,61 +129,51 @@ func (p *puller) next() ([]Entry, error) {
 
 // ask keeps as much on its way as may be.
 func (p *puller) ask() error {
-	if p.asked > aheadBytes/2 {
+	if p.asked.bytes > aheadBytes/2 && p.asked.messages > aheadMessages/2 {
 		return nil
 	}
 	req, err := json.Marshal(map[string]any{
-		"batch": aheadMessages, "max_bytes": aheadBytes - p.asked, "expires": pullLife, "idle_heartbeat": heartbeat,
+		"batch": aheadMessages - p.asked.messages, "max_bytes": aheadBytes - p.asked.bytes,
+		"expires": pullLife, "idle_heartbeat": heartbeat,
 	})
 	if err != nil {
 		return fmt.Errorf("encode pull: %w", err)
 	}
-	if err := p.nc.PublishRequest(p.subject, p.sub.Subject, req); err != nil {
-		return p.fault(err)
+	if err := p.nc.PublishRequest(p.subject, p.inbox, req); err != nil {
+		return fmt.Errorf("%w: %w", ErrDisconnected, err)
 	}
-	p.asked = aheadBytes
+	p.asked = amount{aheadMessages, aheadBytes}
 	return nil
-}
-
-// fault says why nothing can arrive any more.
-func (p *puller) fault(err error) error {
-	switch {
-	case p.ctx.Err() != nil:
-		return context.Cause(p.ctx)
-	case errors.Is(err, nats.ErrTimeout) && p.nc.IsConnected():
-		return fmt.Errorf("%w: silent for %v", ErrConsumerGone, silence)
-	case errors.Is(err, nats.ErrSlowConsumer):
-		return fmt.Errorf("%w: %w", ErrGap, err)
-	}
-	return fmt.Errorf("%w: %w", ErrDisconnected, err)
 }
 
 // Headers of the server's words about a pull.
 const (
-	headerStatus      = "Status"
-	headerDescription = "Description"
-	headerBytesLeft   = "Nats-Pending-Bytes"
+	headerStatus       = "Status"
+	headerDescription  = "Description"
+	headerMessagesLeft = "Nats-Pending-Messages"
+	headerBytesLeft    = "Nats-Pending-Bytes"
 )
 
 // take adds a message to the batch, or heeds a word about a pull.
 func (p *puller) take(msg *nats.Msg) error {
 	if msg.Reply != "" {
-		p.asked -= msg.Size()
+		p.asked.messages--
+		p.asked.bytes -= msg.Size()
 		return p.add(msg)
 	}
-	switch status := msg.Header.Get(headerStatus); status {
+	switch msg.Header.Get(headerStatus) {
 	case "100": // still there
 		return nil
 	case "408", "409": // this pull is over
-		left, err := strconv.Atoi(msg.Header.Get(headerBytesLeft))
-		if err != nil { // and so is everything else
-			return fmt.Errorf("%w: %s", ErrConsumerGone, msg.Header.Get(headerDescription))
-		}
-		p.asked -= left
-		return nil
-	default:
-		return fmt.Errorf("%w: status %q %s", ErrConsumerGone, status, msg.Header.Get(headerDescription))
+		messages, merr := strconv.Atoi(msg.Header.Get(headerMessagesLeft))
+		bytes, berr := strconv.Atoi(msg.Header.Get(headerBytesLeft))
+		if merr == nil && berr == nil {
+			p.asked.messages -= messages
+			p.asked.bytes -= bytes
+			return nil
+		} // otherwise everything is over
 	}
+	return fmt.Errorf("%w: status %q %s", ErrConsumerGone, msg.Header.Get(headerStatus), msg.Header.Get(headerDescription))
 }
 
 func (p *puller) add(msg *nats.Msg) error {

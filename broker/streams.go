@@ -65,7 +65,7 @@ func (b *Broker) ensureLog(ctx context.Context, js jetstream.JetStream) error {
 		return fmt.Errorf("find stream %s: %w", subjects.LogStream, err)
 	}
 	has := stream.CachedInfo().Config
-	if !slices.Equal(has.Subjects, want.Subjects) || has.Storage != want.Storage || has.Retention != want.Retention ||
+	if !slices.Equal(has.Subjects, want.Subjects) || has.Retention != want.Retention ||
 		has.MaxAge != 0 || has.MaxMsgs > 0 || has.MaxMsgsPerSubject > 0 {
 		return fmt.Errorf("%w: stream %s has settings that lose messages", ErrStream, subjects.LogStream)
 	}

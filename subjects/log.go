@@ -16,6 +16,10 @@ const (
 	HeaderID    = "Snapdb-Id"
 )
 
+// HeaderMaster says on Epoch who claims to be the master. No message of the log
+// has it, so none can be passed off as a claim.
+const HeaderMaster = "Snapdb-Master"
+
 // Chain is a running digest of everything one database has logged. Two nodes at
 // the same position hold the same history if and only if their chains are
 // equal: a bare position does not say that (a restored backup, or a log that
