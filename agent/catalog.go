@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -19,52 +18,53 @@ func (h *handler) changeCatalog(cmd exec.Command) error {
 	if h.session != nil && h.session.tx != nil {
 		return subjects.Errorf(subjects.CodeTransaction, "CREATE and DROP DATABASE are not allowed inside a transaction")
 	}
-	rule := h.req.Ack
-	if rule.Kind == subjects.AckDefault {
-		rule = h.m.opts.Ack
+	done := make(chan struct{})
+	c := &call{ctx: h.ctx, req: h.req, rule: h.req.Ack, deadline: deadline(h.req, writePatience), wrote: true, answer: func(_ *call, o outcome) {
+		h.outcome = o
+		close(done)
+	}}
+	if c.rule.Kind == subjects.AckDefault {
+		c.rule = h.m.opts.Ack
 	}
-	if err := h.m.fleet.enough(rule); err != nil {
+	if err := h.m.fleet.enough(c.rule); err != nil {
 		return err
 	}
-	position, behind, err := h.m.changeCatalog(h.ctx, cmd)
-	if err != nil || position == 0 {
+	if effect, err := h.m.changeCatalog(cmd, c); err != nil || !effect {
 		return err
 	}
 	if cmd.Verb == exec.DropDatabase && h.session != nil && strings.EqualFold(h.session.db, cmd.Name) {
 		h.session.db = ""
 	}
-	c := &call{req: h.req, rule: rule, wrote: true}
-	done := make(chan outcome, 1)
-	h.m.fleet.await(subjects.Catalog, position, &waiter{rule: rule, deadline: deadline(h.req, writePatience), done: func(o outcome) { done <- o }})
-	h.outcome = <-done
-	if behind {
-		h.outcome.pending = append([]string{"master"}, h.outcome.pending...)
-	}
+	h.await(c, done)
 	return unmet(c, h.outcome)
 }
 
-// changeCatalog logs and applies a CREATE or DROP DATABASE. A position of 0 means
-// that nothing was to be done, behind that the log has the change and this node
-// does not, yet.
-func (m *Master) changeCatalog(ctx context.Context, cmd exec.Command) (position uint64, behind bool, err error) {
-	m.catalog.Lock()
-	defer m.catalog.Unlock()
+// changeCatalog logs and applies a CREATE or DROP DATABASE and hands the call to
+// the ledger, in the order of the log. effect is false if there was nothing to do.
+func (m *Master) changeCatalog(cmd exec.Command, c *call) (effect bool, err error) {
+	select {
+	case m.catalog <- struct{}{}:
+		defer func() { <-m.catalog }()
+	case <-c.ctx.Done():
+		return false, nothingChanged(ending(c.ctx))
+	}
 	if m.catalogBehind {
-		return 0, false, subjects.Errorf(subjects.CodeUnavailable, "nothing was done: an earlier CREATE or DROP DATABASE is in the log, and this node could not carry it out yet; it tries again by itself")
+		return false, subjects.Errorf(subjects.CodeUnavailable, "nothing was done: an earlier CREATE or DROP DATABASE is in the log, and this node could not carry it out yet; it tries again by itself")
 	}
 	noEffect, err := m.store.Check(cmd)
 	if err != nil || noEffect {
-		return 0, false, err
+		return false, err
 	}
 	if err := m.checkDisk(); err != nil {
-		return 0, false, err
+		return false, err
 	}
 	logged := false // or may be
 	if cmd.Verb == exec.DropDatabase {
 		w, err := m.writer(cmd.Name)
 		if err != nil {
-			return 0, false, err
+			return false, err
 		}
+		cmd.Name = w.db.Name() // as its writer, its book and its file are called
 		w.retire()
 		defer func() {
 			if !logged {
@@ -76,7 +76,7 @@ func (m *Master) changeCatalog(ctx context.Context, cmd exec.Command) (position 
 	body := cat.Body(cmd, time.Now().UnixMilli())
 	at := cat.Applied()
 	head := subjects.Header{DB: subjects.Catalog, Prev: at.Number, Chain: subjects.NextChain(at.Chain, 0, body)}
-	position, err = m.journal.append(ctx, head, body)
+	position, err := m.journal.append(c.ctx, head, body)
 	logged = err == nil
 	if err != nil {
 		failed := notLogged(err)
@@ -86,7 +86,7 @@ func (m *Master) changeCatalog(ctx context.Context, cmd exec.Command) (position 
 			// master lets the log decide.
 			m.stepDown(fmt.Errorf("%s: %w; start the master again", cmd.Name, err))
 		}
-		return 0, false, failed
+		return false, failed
 	}
 	err = m.store.ApplyCatalog(&subjects.Message{Position: position, Header: head, Data: body})
 	if err == nil {
@@ -97,7 +97,8 @@ func (m *Master) changeCatalog(ctx context.Context, cmd exec.Command) (position 
 		m.catalogBehind = true
 		m.goes(func(ctx context.Context) { m.followCatalog(ctx, cmd, position) })
 	}
-	return position, m.catalogBehind, nil
+	m.fleet.await(position, c, m.catalogBehind)
+	return true, nil
 }
 
 // catalogChanged brings writers and ledger in line with a change of the catalog.
@@ -118,13 +119,13 @@ func (m *Master) catalogChanged(cmd exec.Command, position uint64) error {
 // never been, and no other node could follow.
 func (m *Master) followCatalog(ctx context.Context, cmd exec.Command, position uint64) {
 	for sleep(ctx, recoverPause) {
-		m.catalog.Lock()
+		m.catalog <- struct{}{}
 		err := m.replayRange(ctx, m.store.Catalog().Applied().Number+1, position, func(db string) bool { return db == subjects.Catalog })
 		if err == nil {
 			err = m.catalogChanged(cmd, position)
 		}
 		m.catalogBehind = err != nil
-		m.catalog.Unlock()
+		<-m.catalog
 		if err == nil {
 			m.log.Info("the change of databases is carried out", "position", position)
 			return
@@ -139,9 +140,9 @@ const dropWait = 5 * time.Second
 // retire ends a writer for a drop: whoever waits is refused, what runs may finish
 // within dropWait and is interrupted then.
 func (w *writer) retire() {
-	w.stop(errors.New("it is being dropped"))
-	w.end()
-	timer := time.AfterFunc(dropWait, w.db.Interrupt)
+	w.end(errDropping)
+	w.stop(errDropping)
+	timer := time.AfterFunc(dropWait, w.interrupt)
 	<-w.done
 	timer.Stop()
 	w.m.mu.Lock()

@@ -29,6 +29,9 @@ func (m *Master) openDoors() error {
 		return fmt.Errorf("open doors: %w", err)
 	}
 	m.services = append(m.services, svc)
+	if _, err := m.journal.doors().Subscribe(subjects.Cancel, m.onCancel); err != nil {
+		return fmt.Errorf("open door %s: %w", subjects.Cancel, err)
+	}
 	for name, door := range map[string]struct {
 		subject string
 		handle  micro.HandlerFunc
@@ -94,7 +97,10 @@ func (m *Master) serve(answer reply, job func()) {
 func (m *Master) handle(ctx context.Context, req *subjects.Request, writes bool, limit time.Time, answer reply) {
 	h := &handler{m: m, ctx: ctx, req: req, writes: writes, limit: limit, db: req.DB}
 	if req.Session != "" {
-		s, err := m.sessions.get(req.Session)
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		h.ctx = ctx
+		s, err := m.sessions.get(req.Session, cancel)
 		if err != nil {
 			respondError(answer, err)
 			return
@@ -221,12 +227,12 @@ func (h *handler) atomic(stmts []subjects.Stmt) error {
 		return err
 	}
 	h.out.Reset()
-	done := make(chan *call, 1)
-	h.m.write(h.ctx, h.session, h.req, h.db, stmts, func(c *call, o outcome) {
+	done := make(chan struct{})
+	c := h.m.write(h.ctx, h.session, h.req, h.db, stmts, func(_ *call, o outcome) {
 		h.outcome = o
-		done <- c
+		close(done)
 	})
-	c := <-done // a writer answers every call, when it stops too
+	h.await(c, done)
 	h.out.Append(c.results.Bytes())
 	if c.failed != nil {
 		return c.failed
@@ -237,8 +243,23 @@ func (h *handler) atomic(stmts []subjects.Stmt) error {
 	return unmet(c, h.outcome)
 }
 
+// await waits for a call to be answered. Every call is: by its writer, which
+// answers when it stops too, or by the ledger at its deadline. When the request is
+// cancelled, the call is taken back or, if it is too late for that, answered with
+// what is known.
+func (h *handler) await(c *call, done <-chan struct{}) {
+	release := whenDone(h.ctx, func() {
+		if c.w != nil {
+			c.w.withdraw(c, ending(h.ctx))
+		}
+		h.m.fleet.hurry(c)
+	})
+	<-done
+	release()
+}
+
 // write hands statements to the writer of a database.
-func (m *Master) write(ctx context.Context, s *session, req *subjects.Request, db string, stmts []subjects.Stmt, answer func(*call, outcome)) {
+func (m *Master) write(ctx context.Context, s *session, req *subjects.Request, db string, stmts []subjects.Stmt, answer func(*call, outcome)) *call {
 	c := &call{ctx: ctx, req: req, stmts: stmts, session: s, rule: req.Ack, deadline: deadline(req, writePatience), answer: answer, size: requestSize(stmts)}
 	if s != nil {
 		c.counters = s.counters
@@ -246,16 +267,18 @@ func (m *Master) write(ctx context.Context, s *session, req *subjects.Request, d
 	if c.rule.Kind == subjects.AckDefault {
 		c.rule = m.opts.Ack
 	}
-	w, failed := m.writer(db)
+	var failed *subjects.Error
+	c.w, failed = m.writer(db)
 	if failed == nil {
 		failed = m.fleet.enough(c.rule)
 	}
 	if failed == nil {
-		failed = w.submit(c)
+		failed = c.w.submit(c)
 	}
 	if failed != nil {
 		c.fail(failed)
 	}
+	return c
 }
 
 func requestSize(stmts []subjects.Stmt) int {
@@ -315,7 +338,7 @@ func (h *handler) inTransaction(sql string, args []subjects.Value) (int, error) 
 	}
 	s := &step{ctx: h.ctx, sql: sql, args: args, limit: h.limit, out: &h.out}
 	err := t.do(s)
-	if t.lost() {
+	if s.over || t.lost() {
 		h.endTransaction()
 	}
 	return s.used, err
@@ -407,10 +430,10 @@ func (h *handler) commit() error {
 	if !t.holding {
 		return nil // it only read
 	}
-	done := make(chan *call, 1)
-	c := &call{ctx: h.ctx, req: h.req, rule: h.req.Ack, deadline: deadline(h.req, writePatience), answer: func(c *call, o outcome) {
+	done := make(chan struct{})
+	c := &call{ctx: h.ctx, req: h.req, rule: h.req.Ack, deadline: deadline(h.req, writePatience), answer: func(_ *call, o outcome) {
 		h.outcome = o
-		done <- c
+		close(done)
 	}}
 	if c.rule.Kind == subjects.AckDefault {
 		c.rule = h.m.opts.Ack
@@ -422,7 +445,7 @@ func (h *handler) commit() error {
 	if err := t.do(&step{ctx: h.ctx, commit: c}); err != nil {
 		return err
 	}
-	<-done
+	h.await(c, done)
 	t.counters = c.counters
 	if c.failed != nil {
 		return c.failed

@@ -141,27 +141,48 @@ func (f *fleet) heads() subjects.HeadsMessage {
 func (f *fleet) logged(w *writer, position uint64, done []*call, behind bool) {
 	now := time.Now()
 	waiting := make([]*waiter, len(done))
-	for i, c := range done {
-		waiting[i] = &waiter{rule: c.rule, deadline: c.deadline, done: func(o outcome) {
-			w.settled()
-			if behind {
-				o.pending = append([]string{"master"}, o.pending...)
-			}
-			c.answer(c, o)
-		}}
-	}
 	w.pending(len(done))
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for i, c := range done {
+		waiting[i] = f.waiter(c, behind, w.settled)
+	}
 	f.ledger.logged(w.db.Name(), position, waiting, now)
 	f.dirty = true
 }
 
-// await enters a change of the catalog, on which one client waits.
-func (f *fleet) await(db string, position uint64, w *waiter) {
+// waiter is a call as the ledger sees it. f.mu is held.
+func (f *fleet) waiter(c *call, behind bool, settled func()) *waiter {
+	c.waiter = &waiter{rule: c.rule, deadline: c.deadline, done: func(o outcome) {
+		settled()
+		if behind {
+			o.pending = append([]string{"master"}, o.pending...)
+		}
+		c.answer(c, o)
+	}}
+	if c.hurried {
+		c.waiter.deadline = time.Time{}
+	}
+	return c.waiter
+}
+
+// hurry makes the ledger answer a call with what it knows, now or as soon as the
+// call is logged.
+func (f *fleet) hurry(c *call) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ledger.logged(db, position, []*waiter{w}, time.Now())
+	c.hurried = true
+	if c.waiter != nil {
+		c.waiter.deadline = time.Time{}
+		f.ledger.settle(time.Now())
+	}
+}
+
+// await enters a change of the catalog, on which one client waits.
+func (f *fleet) await(position uint64, c *call, behind bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ledger.logged(subjects.Catalog, position, []*waiter{f.waiter(c, behind, func() {})}, time.Now())
 	f.dirty = true
 }
 

@@ -72,8 +72,8 @@ type Master struct {
 	wg     sync.WaitGroup
 	failed chan error // why it stopped by itself
 
-	catalog       sync.Mutex // held while databases are made or dropped
-	catalogBehind bool       // guarded by catalog: the log has a change that the node does not
+	catalog       chan struct{} // holds a token while databases are made or dropped
+	catalogBehind bool          // guarded by catalog: the log has a change that the node does not
 
 	mu      sync.RWMutex // guards writers
 	writers map[string]*writer
@@ -102,7 +102,7 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 	}
 	m := &Master{opts: o, log: o.Logger, boot: randomID(), started: time.Now(),
 		writers: map[string]*writer{}, sessions: sessions{open: map[string]*session{}}, failed: make(chan error, 1),
-		crew: newCrew(maxRequests), admitter: newCrew(maxJoins)}
+		catalog: make(chan struct{}, 1), crew: newCrew(maxRequests), admitter: newCrew(maxJoins)}
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err := m.start(ctx); err != nil {
 		return nil, errors.Join(err, m.Stop(ctx))
@@ -225,7 +225,7 @@ func (m *Master) goes(f func(ctx context.Context)) {
 
 func (m *Master) startWriter(d *exec.Database) *writer {
 	w := newWriter(m, d)
-	w.ctx, w.end = context.WithCancel(m.ctx)
+	w.ctx, w.end = context.WithCancelCause(m.ctx)
 	w.done = make(chan struct{})
 	m.mu.Lock()
 	m.writers[strings.ToLower(d.Name())] = w
@@ -281,6 +281,11 @@ func (m *Master) Stop(ctx context.Context) error {
 	for _, s := range m.services {
 		errs = append(errs, s.Stop())
 	}
+	m.mu.RLock()
+	for _, w := range m.writers {
+		w.interrupt()
+	}
+	m.mu.RUnlock()
 	m.crew.close()
 	m.admitter.close()
 	m.wg.Wait()

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -73,7 +72,7 @@ func (r *reader) query(ctx context.Context, db *exec.Database, stmts []subjects.
 	stop := context.AfterFunc(ctx, snap.Interrupt)
 	rows, err := snap.ReadAll(stmts, out, exec.PageBytes)
 	if !stop() {
-		err = errors.Join(err, context.Cause(ctx))
+		err = because(ctx, err)
 	}
 	if err != nil || rows == nil {
 		if rows != nil {
@@ -137,12 +136,12 @@ func (r *reader) more(ctx context.Context, token string, limit time.Time, out *s
 	}
 	c.timer.Stop()
 	c.snap.SetDeadline(limit)
-	stop := context.AfterFunc(ctx, c.snap.Interrupt)
+	release := whenDone(ctx, c.snap.Interrupt)
 	more, err := c.rows.Page(out, exec.PageBytes)
-	stop()
+	release()
 	if err != nil {
 		c.close()
-		return c.at, fmt.Errorf("go on reading: %w", err)
+		return c.at, fmt.Errorf("go on reading: %w", because(ctx, err))
 	}
 	if more {
 		out.EndMore(c.rows.Types(), r.keep(c))

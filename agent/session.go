@@ -35,7 +35,10 @@ type session struct {
 	db       string
 	counters subjects.Counters
 	tx       *transaction
-	used     time.Time // guarded by sessions.mu
+
+	// Guarded by sessions.mu:
+	used   time.Time
+	cancel context.CancelCauseFunc // ends the request being executed; nil: none is
 }
 
 // sessions are all of them, by name.
@@ -44,8 +47,9 @@ type sessions struct {
 	open map[string]*session
 }
 
-// get finds or makes a session and locks it; give it back with put.
-func (s *sessions) get(name string) (*session, *subjects.Error) {
+// get finds or makes a session and locks it for a request that cancel ends; give
+// it back with put.
+func (s *sessions) get(name string, cancel context.CancelCauseFunc) (*session, *subjects.Error) {
 	s.mu.Lock()
 	x := s.open[name]
 	if x == nil {
@@ -57,8 +61,12 @@ func (s *sessions) get(name string) (*session, *subjects.Error) {
 		s.open[name] = x
 	}
 	x.used = time.Now()
+	free := x.busy.TryLock()
+	if free {
+		x.cancel = cancel
+	}
 	s.mu.Unlock()
-	if !x.busy.TryLock() {
+	if !free {
 		return nil, subjects.Errorf(subjects.CodeBusy, "session %q is executing another request", name)
 	}
 	return x, nil
@@ -66,7 +74,7 @@ func (s *sessions) get(name string) (*session, *subjects.Error) {
 
 func (s *sessions) put(x *session) {
 	s.mu.Lock()
-	x.used = time.Now()
+	x.used, x.cancel = time.Now(), nil
 	s.mu.Unlock()
 	x.busy.Unlock()
 }
@@ -94,6 +102,7 @@ func (s *sessions) sweep(now time.Time) {
 // write; until then it reads from a snapshot.
 type transaction struct {
 	w        *writer
+	call     *call // by which it takes the writer
 	counters subjects.Counters
 	snap     *exec.Snapshot // before it holds the writer
 	at       uint64         // position of snap
@@ -115,7 +124,8 @@ type step struct {
 	commit *call // COMMIT, with the client to answer
 	end    bool  // ROLLBACK
 
-	used int // bytes of sql done
+	used int  // bytes of sql done
+	over bool // it has ended the transaction
 	err  error
 	done chan struct{}
 }
@@ -135,11 +145,17 @@ func (t *transaction) acquire(ctx context.Context, limit time.Time) error {
 			}
 			held <- nil
 		}}
+	t.call = c
 	if err := t.w.submit(c); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithDeadlineCause(ctx, limit, errTooLong)
+	defer cancel()
+	release := whenDone(ctx, func() { t.w.withdraw(c, ending(ctx)) })
 	// The writer always answers: it refuses the call, or holds for it.
-	if err := <-held; err != nil {
+	err := <-held
+	release()
+	if err != nil {
 		return err
 	}
 	t.holding = true
@@ -164,9 +180,10 @@ func (t *transaction) read(ctx context.Context, sql string, args []subjects.Valu
 		t.snap, t.at = snap, snap.Position().Number
 	}
 	t.snap.SetDeadline(limit)
-	stop := context.AfterFunc(ctx, t.snap.Interrupt)
-	defer stop()
-	return t.snap.ReadNext(sql, args, out, exec.PageBytes)
+	release := whenDone(ctx, t.snap.Interrupt)
+	n, err := t.snap.ReadNext(sql, args, out, exec.PageBytes)
+	release()
+	return n, because(ctx, err)
 }
 
 // do hands a step to the writer's goroutine and waits for it.
@@ -228,7 +245,10 @@ func (w *writer) transact(ctx context.Context, g *exec.Group, c *call) {
 			w.giveUp(g, tx)
 			return
 		}
-		if w.step(ctx, g, tx, t, s) {
+		w.step(ctx, g, tx, t, s)
+		over := s.over
+		close(s.done)
+		if over {
 			return
 		}
 	}
@@ -256,38 +276,42 @@ func (w *writer) nextStep(ctx context.Context, t *transaction, end time.Time) (*
 			return s, ""
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, "the master is stopping"
+			return nil, context.Cause(ctx).Error()
 		case <-timer.C:
 		}
 	}
 }
 
-// step executes one step; over is true when it has ended the transaction.
-func (w *writer) step(ctx context.Context, g *exec.Group, tx *exec.Tx, t *transaction, s *step) (over bool) {
-	defer close(s.done)
+// step executes one step of a transaction and says whether it has ended it.
+func (w *writer) step(ctx context.Context, g *exec.Group, tx *exec.Tx, t *transaction, s *step) {
 	switch {
 	case s.end:
-		t.why = "rolled back"
+		t.why, s.over = "rolled back", true
 		w.giveUp(g, tx)
-		return true
+		return
 	case s.commit != nil:
+		s.over = true
 		w.commit(ctx, g, tx, t, s)
-		return true
+		return
 	}
 	w.db.Writer().BeginRequest()
 	w.db.Writer().SetDeadline(s.limit)
-	stop := context.AfterFunc(s.ctx, w.db.Interrupt)
-	s.used, s.err = tx.RunNext(s.sql, s.args, s.out)
-	stop()
+	w.setRunning(t.call)
+	release := whenDone(s.ctx, func() { w.withdraw(t.call, ending(s.ctx)) })
+	if s.err = context.Cause(s.ctx); s.err == nil {
+		s.used, s.err = tx.RunNext(s.sql, s.args, s.out)
+	}
+	release()
+	w.setRunning(nil)
 	t.counters = tx.Counters()
+	s.err = because(w.ctx, because(s.ctx, s.err))
 	if s.err == nil || !tx.Ended() {
-		return false
+		return
 	}
 	we := *exec.WireError(s.err)
 	we.Message += "; the transaction was rolled back"
-	s.err, t.why = &we, we.Message
+	s.err, t.why, s.over = &we, we.Message, true
 	w.giveUp(g, tx)
-	return true
 }
 
 func (w *writer) commit(ctx context.Context, g *exec.Group, tx *exec.Tx, t *transaction, s *step) {

@@ -70,6 +70,7 @@ type Slave struct {
 	abort   context.CancelFunc
 	lanes   sync.WaitGroup // goroutines of lanes
 	crew    *crew          // answers queries
+	asking  sync.Map       // *nodeQuery of sessions, being answered
 	service micro.Service  // used by the main goroutine only
 	reader  *reader
 	online  bell          // rung when the connection is there again

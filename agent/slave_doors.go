@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/snapdb/snapdb/exec"
@@ -39,6 +40,9 @@ func (s *Slave) open() error {
 		if err := service.AddEndpoint(name, door.handle, micro.WithEndpointSubject(door.subject)); err != nil {
 			return fmt.Errorf("open door %s: %w", door.subject, err)
 		}
+	}
+	if _, err := s.nc.Subscribe(subjects.Cancel, s.onCancel); err != nil {
+		return fmt.Errorf("open door %s: %w", subjects.Cancel, err)
 	}
 	// Whoever hears that the node is there must find its doors. If the connection
 	// is lost right now, they open when it is back.
@@ -93,12 +97,21 @@ func (s *Slave) answer(r micro.Request) {
 	}
 	limit := deadline(req, readPatience)
 	taken := s.crew.do(func() {
-		ctx, cancel := context.WithDeadline(s.life, limit)
-		defer cancel()
-		q := nodeQuery{s: s, ctx: ctx, req: req, db: req.DB, limit: limit}
+		ctx, end := context.WithDeadlineCause(s.life, limit, errTooLong)
+		defer end()
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		q := nodeQuery{s: s, ctx: ctx, cancel: cancel, req: req, db: req.DB, limit: limit}
+		if req.Session != "" {
+			s.asking.Store(&q, nil)
+			defer s.asking.Delete(&q)
+		}
 		resp := subjects.Response{Error: exec.WireError(q.run())}
-		if resp.Error == nil {
+		switch {
+		case resp.Error == nil:
 			resp.Position = q.position
+		case resp.Error.Code == subjects.CodeCancelled && s.life.Err() != nil:
+			resp.Error = subjects.Errorf(subjects.CodeUnavailable, "node %s is stopping", s.id)
 		}
 		if req.Session != "" {
 			resp.Session = &subjects.SessionState{DB: q.db} // a node keeps no sessions; the client remembers its database
@@ -110,10 +123,21 @@ func (s *Slave) answer(r micro.Request) {
 	}
 }
 
+// onCancel stops what a session is asking this node.
+func (s *Slave) onCancel(msg *nats.Msg) {
+	s.asking.Range(func(key, _ any) bool {
+		if q := key.(*nodeQuery); q.req.Session == string(msg.Data) {
+			q.cancel(errCancelled)
+		}
+		return true
+	})
+}
+
 // nodeQuery is one query on a slave's copies.
 type nodeQuery struct {
 	s        *Slave
 	ctx      context.Context
+	cancel   context.CancelCauseFunc // ends ctx
 	req      *subjects.Request
 	db       string
 	limit    time.Time

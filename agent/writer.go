@@ -46,6 +46,9 @@ type call struct {
 	wrote    bool
 	failed   *subjects.Error
 	answer   func(*call, outcome) // called once, when failed or acknowledged
+	w        *writer              // nil when it has none
+	waiter   *waiter              // once it is in the ledger; guarded by the fleet's lock
+	hurried  bool                 // the ledger shall not wait; guarded likewise
 	inTx     *transaction         // takes over the writer instead of being executed
 }
 
@@ -57,14 +60,14 @@ type writer struct {
 
 	wake chan struct{} // holds one token when enough calls wait
 	ctx  context.Context
-	end  context.CancelFunc // makes run return, for DROP DATABASE
-	done chan struct{}      // closed when run has returned
+	end  context.CancelCauseFunc // makes run return, for DROP DATABASE
+	done chan struct{}           // closed when run has returned
 
 	mu       sync.Mutex
 	waiting  []*call
 	bytes    int
 	wanted   int   // how many must wait for the writer to be woken
-	running  *call // the call being executed, for cancel
+	running  *call // being executed, and may be interrupted
 	stopped  error // why it takes no more writes
 	answered int   // calls handed to the ledger and not yet answered
 	peak     float64
@@ -135,7 +138,7 @@ func (w *writer) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			w.stop(errStopping)
+			w.stop(context.Cause(ctx))
 			return
 		case <-w.wake:
 		}
@@ -144,8 +147,6 @@ func (w *writer) run(ctx context.Context) {
 		}
 	}
 }
-
-var errStopping = errors.New("the master is stopping")
 
 // form waits until a group is worth starting: most of those who are likely to
 // come are there, or it has waited as long as a group would take. A lone client
@@ -229,17 +230,6 @@ func (w *writer) idle() bool {
 	return len(w.waiting) == 0
 }
 
-// cancel stops the execution of a call if it is running now.
-func (w *writer) cancel(match func(*call) bool) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.running == nil || !match(w.running) {
-		return false
-	}
-	w.db.Interrupt()
-	return true
-}
-
 // group executes what waits as one group, logs and commits it.
 func (w *writer) group(ctx context.Context) {
 	if err := w.m.checkDisk(); err != nil {
@@ -305,8 +295,11 @@ func (w *writer) execute(g *exec.Group, c *call) error {
 		return tx.Abort()
 	default:
 		w.db.Writer().SetDeadline(c.deadline)
-		err = tx.RunAll(c.stmts, &c.results)
+		if err = context.Cause(c.ctx); err == nil { // from here on, withdraw interrupts it
+			err = tx.RunAll(c.stmts, &c.results)
+		}
 	}
+	w.setRunning(nil)
 	if err == nil {
 		err = tx.Accept(c.results.Bytes())
 	}
@@ -314,9 +307,9 @@ func (w *writer) execute(g *exec.Group, c *call) error {
 		c.wrote, c.counters = tx.Logged() > 0, tx.Counters()
 		return nil
 	}
-	c.failed = exec.WireError(err)
-	if c.failed.Code == subjects.CodeTimeout && c.ctx.Err() != nil {
-		c.failed = subjects.Errorf(subjects.CodeCancelled, "cancelled; nothing was changed")
+	c.failed = exec.WireError(because(w.ctx, because(c.ctx, err)))
+	if c.failed.Code == subjects.CodeCancelled || c.failed.Code == subjects.CodeTimeout {
+		c.failed = nothingChanged(c.failed)
 	}
 	return tx.Abort()
 }

@@ -31,7 +31,7 @@ const (
 	Exec  = "db.exec"
 	Query = "db.query"
 	// Cancel is where a client asks to stop what one of its sessions is
-	// executing at the master; the body is the session's name. It has no reply:
+	// executing; the body is the session's name. It has no reply:
 	// the cancelled request answers with CodeCancelled.
 	Cancel = "db.cancel"
 	// Join is where a slave asks to be let in.

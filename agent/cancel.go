@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Why a request ends before it is done. They are the causes of its context.
+var (
+	errCancelled = subjects.Errorf(subjects.CodeCancelled, "cancelled by the client")
+	errStopping  = subjects.Errorf(subjects.CodeUnavailable, "the master is stopping")
+	errDropping  = subjects.Errorf(subjects.CodeUnavailable, "the database is being dropped")
+	errTooLong   = subjects.Errorf(subjects.CodeTimeout, "time limit reached")
+)
+
+// whenDone calls interrupt when ctx ends. Once the returned function has returned
+// it is not called any more, so that it cannot hit whoever comes next.
+func whenDone(ctx context.Context, interrupt func()) (release func()) {
+	var mu sync.Mutex
+	over := false
+	stop := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			interrupt()
+		}
+	})
+	return func() {
+		if !stop() {
+			mu.Lock()
+			over = true
+			mu.Unlock()
+		}
+	}
+}
+
+// because replaces what an interrupted statement says by the reason why it was
+// interrupted, if ctx has ended.
+func because(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	we := exec.WireError(err)
+	if we.Code != subjects.CodeCancelled {
+		return err
+	}
+	why := *ending(ctx)
+	why.Statement = we.Statement
+	return &why
+}
+
+// ending is why ctx has ended, for a client.
+func ending(ctx context.Context) *subjects.Error { return exec.WireError(context.Cause(ctx)) }
+
+// onCancel stops what a session is executing.
+func (m *Master) onCancel(msg *nats.Msg) { m.sessions.cancel(string(msg.Data)) }
+
+// cancel ends the request that a session is executing, if there is one.
+func (s *sessions) cancel(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.open[name]; x != nil && x.cancel != nil {
+		x.cancel(errCancelled)
+	}
+}
+
+// withdraw takes back a call: one that waits is refused, one that is being
+// executed is interrupted. One that is already on its way to the log goes on.
+func (w *writer) withdraw(c *call, why *subjects.Error) {
+	w.mu.Lock()
+	if w.running == c {
+		w.db.Interrupt()
+		w.mu.Unlock()
+		return
+	}
+	i := slices.Index(w.waiting, c)
+	if i >= 0 {
+		w.waiting = slices.Delete(w.waiting, i, i+1)
+		w.bytes -= c.size
+	}
+	w.mu.Unlock()
+	if i >= 0 {
+		c.fail(nothingChanged(why))
+	}
+}
+
+// interrupt stops whatever is being executed.
+func (w *writer) interrupt() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running != nil {
+		w.db.Interrupt()
+	}
+}
+
+// nothingChanged adds to an error what is true of a transaction that failed.
+func nothingChanged(err *subjects.Error) *subjects.Error {
+	we := *err
+	we.Message += "; nothing was changed"
+	return &we
+}

@@ -1,0 +1,310 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// cluster is a real master with real slaves, all in this process.
+type cluster struct {
+	t      testing.TB
+	dir    string
+	opts   agent.MasterOptions
+	m      *agent.Master
+	slaves map[string]*agent.Slave
+	c      *client.Client
+}
+
+// newCluster starts a master and slaves, and waits until all are in sync. Its end
+// is that all nodes that still run hold the same.
+func newCluster(t testing.TB, opts agent.MasterOptions, slaves ...string) *cluster {
+	t.Helper()
+	c := &cluster{t: t, dir: t.TempDir(), opts: opts, slaves: map[string]*agent.Slave{}}
+	c.opts.Dir, c.opts.Listen, c.opts.Version = filepath.Join(c.dir, "master"), "127.0.0.1:0", "test"
+	if c.opts.Logger == nil {
+		c.opts.Logger = quiet()
+	}
+	c.startMaster()
+	t.Cleanup(c.down)
+	for _, id := range slaves {
+		c.startSlave(id)
+	}
+	c.untilInSync(slaves...)
+	return c
+}
+
+func (c *cluster) startMaster() {
+	c.t.Helper()
+	var err error
+	if c.m, err = agent.StartMaster(testContext(c.t), c.opts); err != nil {
+		c.t.Fatal(err)
+	}
+	c.opts.Listen = strings.TrimPrefix(c.m.URL(), "nats://") // the same again after a restart
+	c.c = c.connect()
+}
+
+// connect is one more client, closed at the end of the test.
+func (c *cluster) connect() *client.Client {
+	c.t.Helper()
+	cl, err := client.Connect(testContext(c.t), c.m.URL(), client.Options{Name: "test"})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(cl.Close)
+	return cl
+}
+
+func (c *cluster) stopMaster() {
+	c.t.Helper()
+	if c.m == nil {
+		return
+	}
+	m := c.m
+	c.m = nil
+	if err := m.Stop(testContext(c.t)); err != nil {
+		c.t.Errorf("stop master: %v", err)
+	}
+}
+
+func (c *cluster) startSlave(id string) *agent.Slave {
+	c.t.Helper()
+	s, err := agent.StartSlave(context.Background(), agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Version: "test", Logger: quiet()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.slaves[id] = s
+	return s
+}
+
+func (c *cluster) stopSlave(id string) {
+	c.t.Helper()
+	stop(c.t, c.slaves[id])
+	delete(c.slaves, id)
+}
+
+// down compares all nodes and stops them.
+func (c *cluster) down() {
+	if c.m != nil && !c.t.Failed() {
+		c.same()
+	}
+	for id := range c.slaves {
+		c.stopSlave(id)
+	}
+	c.stopMaster()
+}
+
+// same fails unless all nodes come to hold the same content at the same positions.
+func (c *cluster) same() {
+	c.t.Helper()
+	for id, s := range c.slaves {
+		until(c.t, id+" is where the master is", func() bool { return cmp.Equal(c.m.Store().Heads(), s.Store().Heads()) })
+		for _, d := range c.m.Store().Databases() {
+			req := subjects.Request{DB: d.Name(), SQL: "SHOW CHECKSUM"}
+			want, err := c.c.Query(testContext(c.t), &req)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			got, err := c.c.QueryNode(testContext(c.t), id, &req)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			if w, g := show(want.Results), show(got.Results); w != g || want.Position != got.Position {
+				c.t.Errorf("%s on %s: %s at %d, on the master %s at %d", d.Name(), id, g, got.Position, w, want.Position)
+			}
+		}
+	}
+}
+
+// show is the rows of results as text.
+func show(results []subjects.Result) string {
+	var b strings.Builder
+	for i, r := range results {
+		if i > 0 {
+			b.WriteString(" | ")
+		}
+		for j, row := range r.Rows {
+			if j > 0 {
+				b.WriteString("; ")
+			}
+			for k, v := range row {
+				if k > 0 {
+					b.WriteByte(' ')
+				}
+				b.Write(subjects.AppendValue(nil, v))
+			}
+		}
+	}
+	return b.String()
+}
+
+// try sends a request to the door for all SQL.
+func (c *cluster) try(req subjects.Request) (*subjects.Response, error) {
+	return c.c.Exec(testContext(c.t), &req)
+}
+
+// do executes SQL that must succeed.
+func (c *cluster) do(db, sql string, args ...subjects.Value) *subjects.Response {
+	c.t.Helper()
+	resp, err := c.try(subjects.Request{DB: db, SQL: sql, Args: args})
+	if err != nil {
+		c.t.Fatalf("%.200s: %v", sql, err)
+	}
+	return resp
+}
+
+// rows is what a query gives on the master.
+func (c *cluster) rows(db, sql string) string {
+	c.t.Helper()
+	resp, err := c.c.Query(testContext(c.t), &subjects.Request{DB: db, SQL: sql})
+	if err != nil {
+		c.t.Fatalf("%s: %v", sql, err)
+	}
+	return show(resp.Results)
+}
+
+// fails executes SQL that must fail with a code, and returns the message.
+func (c *cluster) fails(code subjects.Code, req subjects.Request) string {
+	c.t.Helper()
+	resp, err := c.try(req)
+	return wantCode(c.t, fmt.Sprintf("%.200s", req.SQL), resp, err, code)
+}
+
+func wantCode(t testing.TB, what string, resp *subjects.Response, err error, code subjects.Code) string {
+	t.Helper()
+	var we *subjects.Error
+	if !errors.As(err, &we) || we.Code != code {
+		t.Errorf("%s: %+v, %v; want code %s", what, resp, err, code)
+		return ""
+	}
+	return we.Message
+}
+
+// node is a slave as the master sees it.
+func (c *cluster) node(id string) subjects.NodeInfo {
+	c.t.Helper()
+	for _, n := range c.m.Info(testContext(c.t)).Nodes {
+		if n.ID == id {
+			return n
+		}
+	}
+	return subjects.NodeInfo{}
+}
+
+// untilInSync waits until slaves are in sync for every database.
+func (c *cluster) untilInSync(ids ...string) {
+	c.t.Helper()
+	until(c.t, fmt.Sprint(ids, " in sync"), func() bool {
+		for _, id := range ids {
+			if n := c.node(id); n.State != subjects.StateOnline || len(n.InSync) != len(c.m.Store().Heads()) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// pending is a request being executed.
+type pending struct {
+	t    testing.TB
+	done chan struct{}
+	resp *subjects.Response
+	err  error
+}
+
+// start sends a request and does not wait for its answer.
+func start(t testing.TB, do func() (*subjects.Response, error)) *pending {
+	p := &pending{t: t, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.resp, p.err = do()
+	}()
+	return p
+}
+
+func (c *cluster) start(req subjects.Request) *pending {
+	return start(c.t, func() (*subjects.Response, error) { return c.try(req) })
+}
+
+// answered says whether the answer is there.
+func (p *pending) answered() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait returns the answer.
+func (p *pending) wait() (*subjects.Response, error) {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		p.t.Fatal("no answer came")
+	}
+	return p.resp, p.err
+}
+
+// session is a conversation with the master, as a shell has it.
+type session struct {
+	*client.Session
+	t testing.TB
+}
+
+func (c *cluster) session(db string) session { return session{c.c.NewSession(db), c.t} }
+
+func (s session) try(sql string) (*subjects.Response, error) {
+	return s.Do(testContext(s.t), &subjects.Request{SQL: sql})
+}
+
+func (s session) do(sql string) *subjects.Response {
+	s.t.Helper()
+	resp, err := s.try(sql)
+	if err != nil {
+		s.t.Fatalf("%s: %v", sql, err)
+	}
+	return resp
+}
+
+func (s session) fails(code subjects.Code, sql string) string {
+	s.t.Helper()
+	resp, err := s.try(sql)
+	return wantCode(s.t, sql, resp, err, code)
+}
+
+func (s session) start(sql string) *pending {
+	return start(s.t, func() (*subjects.Response, error) { return s.try(sql) })
+}
+
+// cancelled cancels until the request is answered: a cancel that comes before its
+// request is lost. One that comes after it must not meet the next request: another
+// session is cancelled, and cancels are heard in order.
+func (c *cluster) cancelled(s session, p *pending) (*subjects.Response, error) {
+	c.t.Helper()
+	s.cancel(p)
+	last := session{c.c.NewSession(s.DB()), c.t}
+	last.cancel(last.start(endless))
+	return p.wait()
+}
+
+func (s session) cancel(p *pending) {
+	s.t.Helper()
+	until(s.t, "cancelled", func() bool {
+		if err := s.Cancel(); err != nil {
+			s.t.Fatal(err)
+		}
+		return p.answered()
+	})
+}
