@@ -70,11 +70,12 @@ func TestCancel(t *testing.T) {
 		s.do("BEGIN")
 		s.do("DELETE FROM t")
 		resp, err = c.cancelled(s, s.start(endlessWrite))
-		if msg := wantCode(t, "write", resp, err, subjects.CodeCancelled); !strings.Contains(msg, "rolled back") {
-			t.Errorf("message %q", msg)
+		msg := wantCode(t, "write", resp, err, subjects.CodeCancelled)
+		if ended := strings.Contains(msg, "rolled back"); ended == s.InTx() {
+			t.Errorf("message %q, and the session is in a transaction: %v", msg, s.InTx())
 		}
-		if s.InTx() {
-			t.Error("the session thinks that its transaction goes on")
+		if s.InTx() { // it was cancelled before it began
+			s.do("ROLLBACK")
 		}
 		if got := c.rows("a", "SELECT x FROM t"); got != "10" {
 			t.Errorf("rows %s", got)

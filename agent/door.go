@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/snapdb/snapdb/exec"
@@ -21,7 +22,8 @@ type reply func(data []byte, failed *subjects.Error)
 
 // openDoors registers the master's services: where SQL comes in.
 func (m *Master) openDoors() error {
-	svc, err := micro.AddService(m.journal.doors(), micro.Config{
+	nc := m.journal.doors()
+	svc, err := micro.AddService(nc, micro.Config{
 		Name: subjects.MasterService, Version: serviceVersion,
 		Description: "takes SQL, and says how the cluster is", QueueGroupDisabled: true,
 	})
@@ -29,37 +31,43 @@ func (m *Master) openDoors() error {
 		return fmt.Errorf("open doors: %w", err)
 	}
 	m.services = append(m.services, svc)
-	if _, err := m.journal.doors().Subscribe(subjects.Cancel, m.onCancel); err != nil {
+	if _, err := nc.Subscribe(subjects.Cancel, m.onCancel); err != nil {
 		return fmt.Errorf("open door %s: %w", subjects.Cancel, err)
 	}
 	for name, door := range map[string]struct {
 		subject string
-		handle  micro.HandlerFunc
+		handle  func(request []byte, answer reply)
 	}{
-		"exec":  {subjects.Exec, func(r micro.Request) { m.request(r.Data(), true, answerTo(r)) }},
-		"query": {subjects.Query, func(r micro.Request) { m.request(r.Data(), false, answerTo(r)) }},
-		"info":  {subjects.ClusterInfo, func(r micro.Request) { m.serve(answerTo(r), func() { m.answerInfo(m.ctx, r) }) }},
-		"blob":  {subjects.BlobGet, func(r micro.Request) { m.serve(answerTo(r), func() { m.answerBlob(r) }) }},
+		"exec":  {subjects.Exec, func(request []byte, answer reply) { m.request(request, true, answer) }},
+		"query": {subjects.Query, func(request []byte, answer reply) { m.request(request, false, answer) }},
+		"info":  {subjects.ClusterInfo, func(_ []byte, answer reply) { m.serve(answer, func() { m.answerInfo(answer) }) }},
+		"blob":  {subjects.BlobGet, func(request []byte, answer reply) { m.serve(answer, func() { m.answerBlob(request, answer) }) }},
 	} {
-		if err := svc.AddEndpoint(name, door.handle, micro.WithEndpointSubject(door.subject)); err != nil {
+		handle := micro.HandlerFunc(func(r micro.Request) { door.handle(r.Data(), answerTo(nc, r)) })
+		if err := svc.AddEndpoint(name, handle, micro.WithEndpointSubject(door.subject)); err != nil {
 			return fmt.Errorf("open door %s: %w", door.subject, err)
 		}
 	}
-	return m.journal.doors().Flush()
+	return nc.Flush()
 }
 
 // serviceVersion is what `nats micro ls` shows; it follows the wire format.
 const serviceVersion = "1.0.0"
 
 // answerTo replies to a micro request; a failure also shows in the headers that
-// NATS tools know.
-func answerTo(r micro.Request) reply {
+// NATS tools know. The request's own methods to answer may only be used until its
+// handler returns.
+func answerTo(nc *nats.Conn, r micro.Request) reply {
+	to := r.Reply()
 	return func(data []byte, failed *subjects.Error) {
-		if failed != nil {
-			_ = r.Error(string(failed.Code), failed.Message, data) // the client is gone if this fails
+		if to == "" {
 			return
 		}
-		_ = r.Respond(data)
+		msg := nats.Msg{Subject: to, Data: data}
+		if failed != nil {
+			msg.Header = nats.Header{micro.ErrorCodeHeader: {string(failed.Code)}, micro.ErrorHeader: {failed.Message}}
+		}
+		_ = nc.PublishMsg(&msg) // the client is gone if this fails
 	}
 }
 
@@ -454,20 +462,20 @@ func (h *handler) commit() error {
 }
 
 // answerInfo says how the cluster is.
-func (m *Master) answerInfo(ctx context.Context, r micro.Request) {
-	data, err := json.Marshal(m.Info(ctx))
+func (m *Master) answerInfo(answer reply) {
+	data, err := json.Marshal(m.Info(m.ctx))
 	if err != nil {
-		_ = r.Error(string(subjects.CodeInternal), err.Error(), nil)
+		respondError(answer, subjects.Errorf(subjects.CodeInternal, "encode the state of the cluster: %v", err))
 		return
 	}
-	_ = r.Respond(data)
+	answer(data, nil)
 }
 
 // answerBlob serves a chunk of a blob.
-func (m *Master) answerBlob(r micro.Request) {
+func (m *Master) answerBlob(request []byte, answer reply) {
 	var req subjects.BlobRequest
-	if err := json.Unmarshal(r.Data(), &req); err != nil {
-		_ = r.Error(string(subjects.CodeBadRequest), "not a blob request: "+err.Error(), nil)
+	if err := json.Unmarshal(request, &req); err != nil {
+		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "not a blob request: %v", err))
 		return
 	}
 	n := subjects.BlobChunk
@@ -477,8 +485,8 @@ func (m *Master) answerBlob(r micro.Request) {
 	buf := make([]byte, n)
 	n, err := m.blobs.ReadAt(req.Digest, buf, req.Offset)
 	if err != nil {
-		_ = r.Error(string(subjects.CodeBadRequest), err.Error(), nil)
+		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
 		return
 	}
-	_ = r.Respond(buf[:n])
+	answer(buf[:n], nil)
 }

@@ -89,7 +89,7 @@ func (s *Slave) obey(r micro.Request) {
 
 // answer handles a query. It returns at once, another goroutine answers.
 func (s *Slave) answer(r micro.Request) {
-	reply := answerTo(r)
+	reply := answerTo(s.nc, r)
 	req := new(subjects.Request)
 	if err := subjects.DecodeRequest(r.Data(), req); err != nil {
 		respondError(reply, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
