@@ -280,9 +280,6 @@ func (d *Database) applyStmt(x *execution, state *connState, ls *subjects.LogStm
 	}
 	defer st.Close()
 	err = x.write(st, state, ls.Args, out)
-	if err == nil {
-		out.End(st.DeclTypes(), x.counters.Changes, x.counters.RowID)
-	}
 	var failed failure
 	switch {
 	case err == nil && ls.Fails != "":

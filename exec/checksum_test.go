@@ -130,7 +130,7 @@ func TestChecksumIgnoresWhatIsNotContent(t *testing.T) {
 	unchanged("a restart")
 
 	// Another file with the same content: other pages, other root pages.
-	image := filepath.Join(t.TempDir(), "image.db")
+	image := filepath.Join(tempDir(t), "image.db")
 	vacuumInto(t, n.file("d"), image)
 	n.close()
 	if err := os.Rename(image, n.file("d")); err != nil {
@@ -212,7 +212,7 @@ func TestShowChecksum(t *testing.T) {
 }
 
 // vacuumInto writes the canonical image of a database file.
-func vacuumInto(t testing.TB, from, to string) {
+func vacuumInto(t tb, from, to string) {
 	t.Helper()
 	c, err := engine.Open(from, engine.Options{ReadOnly: true, Trusted: true})
 	if err != nil {
@@ -226,9 +226,9 @@ func vacuumInto(t testing.TB, from, to string) {
 
 // image is the canonical image of a database file, without its schema cookie,
 // which counts how often the schema was changed.
-func image(t testing.TB, path string) []byte {
+func image(t tb, path string) []byte {
 	t.Helper()
-	to := filepath.Join(t.TempDir(), "image.db")
+	to := filepath.Join(tempDir(t), "image.db")
 	vacuumInto(t, path, to)
 	data, err := os.ReadFile(to)
 	if err != nil {

@@ -87,7 +87,7 @@ func codeOf(err error) subjects.Code {
 	switch {
 	case errors.Is(err, engine.ErrArguments), errors.Is(err, engine.ErrText):
 		return subjects.CodeBadRequest
-	case errors.Is(err, engine.ErrDenied):
+	case errors.Is(err, engine.ErrDenied), errors.Is(err, engine.ErrRandomName):
 		return subjects.CodeDenied
 	case errors.Is(err, ErrForeignWrite), errors.Is(err, ErrClosed):
 		return subjects.CodeUnavailable

@@ -20,15 +20,39 @@ import (
 	"github.com/snapdb/snapdb/subjects"
 )
 
+// tb is what a test, a benchmark and a property have in common.
+type tb interface {
+	Helper()
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Cleanup(f func())
+}
+
+func tempDir(t tb) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "snapdb-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // node is one data directory in a test.
 type node struct {
 	*exec.Store
-	t    testing.TB
+	t    tb
 	dir  string
 	opts exec.Options
 }
 
-func open(t testing.TB, dir string, o exec.Options) *node {
+func open(t tb, dir string, o exec.Options) *node {
 	t.Helper()
 	n := &node{t: t, dir: dir, opts: o}
 	n.reopen()
@@ -37,14 +61,14 @@ func open(t testing.TB, dir string, o exec.Options) *node {
 }
 
 // newMaster opens a master that keeps large bodies where h finds them.
-func newMaster(t testing.TB, h *history) *node {
+func newMaster(t tb, h *history) *node {
 	t.Helper()
-	return open(t, t.TempDir(), exec.Options{Role: exec.RoleMaster, Spill: h.blobs.spill})
+	return open(t, tempDir(t), exec.Options{Role: exec.RoleMaster, Spill: h.blobs.spill})
 }
 
-func newSlave(t testing.TB) *node {
+func newSlave(t tb) *node {
 	t.Helper()
-	return open(t, t.TempDir(), exec.Options{Role: exec.RoleSlave})
+	return open(t, tempDir(t), exec.Options{Role: exec.RoleSlave})
 }
 
 // close ends a node as a clean stop does. It may be closed again.
@@ -115,7 +139,7 @@ func (n *node) query(db, sql string) string {
 }
 
 // decode reads results as a client does.
-func decode(t testing.TB, out *subjects.Results) []subjects.Result {
+func decode(t tb, out *subjects.Results) []subjects.Result {
 	t.Helper()
 	var r subjects.Response
 	if err := subjects.DecodeResponse(subjects.AppendResponse(nil, out.Bytes(), &subjects.Response{}), &r); err != nil {
@@ -137,7 +161,7 @@ func (n *node) checksum(db string) *exec.Checksum {
 
 // same fails unless all nodes hold the same databases, with the same content, at
 // the same positions.
-func same(t testing.TB, nodes ...*node) {
+func same(t tb, nodes ...*node) {
 	t.Helper()
 	for _, n := range nodes[1:] {
 		if diff := cmp.Diff(nodes[0].Heads(), n.Heads()); diff != "" {
@@ -158,14 +182,14 @@ func same(t testing.TB, nodes ...*node) {
 // history is the log of a cluster, kept in memory: what package broker does for
 // real.
 type history struct {
-	t     testing.TB
+	t     tb
 	msgs  []*subjects.Message
 	blobs blobs
 	now   int64 // of the last request
 }
 
-func newHistory(t testing.TB) *history {
-	return &history{t: t, blobs: blobs{dir: t.TempDir()}, now: 1_780_000_000_000}
+func newHistory(t tb) *history {
+	return &history{t: t, blobs: blobs{dir: tempDir(t)}, now: 1_780_000_000_000}
 }
 
 func (h *history) add(head subjects.Header, body []byte) *subjects.Message {
@@ -198,6 +222,7 @@ type request struct {
 	// interactive says that each of stmts is one statement of a transaction that
 	// goes on when one fails.
 	interactive bool
+	rollback    bool // it ends with ROLLBACK
 	id          string
 	counters    subjects.Counters
 }
@@ -222,7 +247,7 @@ type outcome struct {
 }
 
 // run executes one request in an open group.
-func (h *history) run(g *exec.Group, r request) outcome {
+func (h *history) run(d *exec.Database, g *exec.Group, r request) outcome {
 	h.t.Helper()
 	h.now += 3_600_017
 	tx, err := g.Open(subjects.Txn{Now: h.now, Seed: uint64(h.now) * 77, ID: r.id, Interactive: r.interactive, Counters: r.counters})
@@ -233,6 +258,7 @@ func (h *history) run(g *exec.Group, r request) outcome {
 	var o outcome
 	if r.interactive {
 		for _, s := range r.stmts {
+			d.Writer().BeginRequest() // each statement has its own time limit
 			_, err := tx.RunNext(s.SQL, s.Args, &out)
 			o.errs = append(o.errs, err)
 			if tx.Ended() {
@@ -243,10 +269,10 @@ func (h *history) run(g *exec.Group, r request) outcome {
 	} else {
 		o.err = tx.RunAll(r.stmts, &out)
 	}
-	if o.err == nil {
+	if o.err == nil && !r.rollback {
 		o.err = tx.Accept(out.Bytes())
 	}
-	if o.err != nil {
+	if o.err != nil || r.rollback {
 		if err := tx.Abort(); err != nil {
 			h.t.Fatal(err)
 		}
@@ -256,6 +282,15 @@ func (h *history) run(g *exec.Group, r request) outcome {
 		h.t.Errorf("results are no JSON: %s", out.Bytes())
 	}
 	o.results = decode(h.t, &out)
+	failed := 0
+	for _, err := range o.errs {
+		if err != nil {
+			failed++
+		}
+	}
+	if r.interactive && len(o.results) != len(r.stmts)-failed {
+		h.t.Errorf("%d results of %d statements, of which %d failed", len(o.results), len(r.stmts), failed)
+	}
 	return o
 }
 
@@ -267,9 +302,10 @@ func (h *history) group(n *node, db string, reqs ...request) []outcome {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	defer g.Rollback() // for a test that ends here: closing waits for groups
 	outcomes := make([]outcome, len(reqs))
 	for i, r := range reqs {
-		outcomes[i] = h.run(g, r)
+		outcomes[i] = h.run(d, g, r)
 	}
 	h.commit(d, g)
 	return outcomes
@@ -403,7 +439,7 @@ func (s *spill) Abort() {
 	os.Remove(s.f.Name())
 }
 
-func wantCode(t testing.TB, what string, err error, code subjects.Code) {
+func wantCode(t tb, what string, err error, code subjects.Code) {
 	t.Helper()
 	if err == nil || exec.WireError(err).Code != code {
 		t.Errorf("%s: %v, want code %s", what, err, code)

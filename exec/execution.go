@@ -21,16 +21,17 @@ import (
 //     because opening it may itself change them;
 //   - random() is seeded anew for each logged statement, so that a statement
 //     which is not logged cannot shift the values of the next;
-//   - what a transaction must not leave open (deferred foreign keys) and what
-//     SQLite would choose at random (rowids after 2^63-1, column names of CREATE
-//     TABLE AS) fails it.
+//   - what would make SQLite choose something at random (rowids after 2^63-1,
+//     column names of CREATE TABLE AS) fails the statement, and foreign keys that
+//     a transaction would leave violated fail the transaction.
 //
 // The digest of all results is the sum that nodes compare.
 type execution struct {
 	conn        *engine.Conn
 	seed        uint64
 	interactive bool
-	logged      int // logged statements so far: the index that seeds the next
+	logged      int  // logged statements so far: the index that seeds the next
+	wrote       bool // one of them was more than a read or a savepoint command
 	sum         uint64
 	analyzed    bool // planner statistics were touched and survive a rollback
 	counters    subjects.Counters
@@ -71,10 +72,24 @@ type failure struct{ err error }
 func (f failure) Error() string { return f.err.Error() }
 func (f failure) Unwrap() error { return f.err }
 
-// write executes a statement that is logged. In an interactive transaction a
-// [failure] has left nothing behind and belongs to the log; any other error
-// ends the transaction.
+// write executes a statement that is logged, and appends its result to out. In an
+// interactive transaction a [failure] has left nothing behind and belongs to the
+// log; any other error ends the transaction.
 func (x *execution) write(st *engine.Stmt, state *connState, args []subjects.Value, out *subjects.Results) error {
+	mark, total := out.Mark(), x.counters.Total
+	if err := x.writeStmt(st, state, args, out); err != nil {
+		out.Rewind(mark)
+		return err
+	}
+	changes := x.counters.Changes
+	if x.counters.Total == total {
+		changes = 0 // it is what an earlier statement changed
+	}
+	out.End(st.DeclTypes(), changes, x.counters.RowID)
+	return nil
+}
+
+func (x *execution) writeStmt(st *engine.Stmt, state *connState, args []subjects.Value, out *subjects.Results) error {
 	if err := st.Bind(args); err != nil {
 		return err
 	}
@@ -84,6 +99,9 @@ func (x *execution) write(st *engine.Stmt, state *connState, args []subjects.Val
 	}
 	if st.DefersForeignKeys() {
 		state.deferred = true
+	}
+	if st.Op() == engine.OpWrite {
+		x.wrote = true
 	}
 	wrap := x.interactive && st.Op() == engine.OpWrite
 	if wrap {
@@ -97,8 +115,8 @@ func (x *execution) write(st *engine.Stmt, state *connState, args []subjects.Val
 	if err != nil && st.Op() != engine.OpWrite {
 		return err // a savepoint command that failed did nothing, and is not logged
 	}
-	if err == nil && st.CreatesTable() {
-		err = x.conn.CheckColumns()
+	if cerr := x.check(st); err == nil {
+		err = cerr
 	}
 	x.logged++
 	x.readCounters()
@@ -108,10 +126,25 @@ func (x *execution) write(st *engine.Stmt, state *connState, args []subjects.Val
 			return werr
 		}
 	}
-	if err != nil && wrap && sameEverywhere(err) {
+	if err != nil && !wrap {
+		return err // the transaction is aborted
+	}
+	if err != nil && sameEverywhere(err) {
 		return failure{err}
 	}
 	return err
+}
+
+// check looks whether a statement that was executed has left what would make
+// SQLite choose something at random.
+func (x *execution) check(st *engine.Stmt) error {
+	if x.conn.MaxRowID() {
+		return subjects.Errorf(subjects.CodeConstraint, "rowid 9223372036854775807 is not allowed: SQLite would choose the next one at random")
+	}
+	if st.CreatesTable() {
+		return x.conn.CheckColumns()
+	}
+	return nil
 }
 
 // endStatement closes the savepoint around one statement of an interactive
@@ -133,14 +166,21 @@ func (x *execution) endStatement(err error) error {
 	return nil
 }
 
-// read executes a statement that changes nothing and is not logged.
+// read executes a statement that changes nothing and is not logged, and appends its
+// result to out.
 func (x *execution) read(st *engine.Stmt, args []subjects.Value, out *subjects.Results) error {
 	if err := st.Bind(args); err != nil {
 		return err
 	}
 	defer st.Reset()
 	x.conn.Seed(rand.Uint64(), 0)
-	return produce(st, out, nil)
+	mark := out.Mark()
+	if err := produce(st, out, nil); err != nil {
+		out.Rewind(mark)
+		return err
+	}
+	out.End(st.DeclTypes(), 0, x.counters.RowID)
+	return nil
 }
 
 // finish checks what the transaction would leave behind and closes its
@@ -149,9 +189,6 @@ func (x *execution) finish() error {
 	x.conn.EndRequest()
 	if x.conn.DeferredViolations() {
 		return subjects.Errorf(subjects.CodeConstraint, "FOREIGN KEY constraint failed (deferred)")
-	}
-	if x.conn.MaxRowID() {
-		return subjects.Errorf(subjects.CodeConstraint, "rowid 9223372036854775807 is not allowed: SQLite would choose the next one at random")
 	}
 	if err := x.conn.Release(); err != nil {
 		return fmt.Errorf("close savepoint: %w", err)
@@ -212,8 +249,8 @@ func (x *execution) addValue(v subjects.Value) {
 }
 
 // produce steps a statement to its end. What it returns goes into out as a result
-// that the caller ends; after an error nothing of it is left there. Each value
-// also goes to visit, if given.
+// that the caller ends, or rewinds after an error. Each value also goes to visit,
+// if given.
 func produce(st *engine.Stmt, out *subjects.Results, visit func(subjects.Value)) error {
 	// The columns are certain only after the first step, which may find that
 	// the schema has changed.
@@ -222,7 +259,7 @@ func produce(st *engine.Stmt, out *subjects.Results, visit func(subjects.Value))
 		return err
 	}
 	n := st.ColumnCount()
-	mark := out.Begin(st.Columns())
+	out.Begin(st.Columns())
 	limit := out.Len() + maxReturned
 	for row {
 		keep := out.Len() < limit
@@ -241,7 +278,6 @@ func produce(st *engine.Stmt, out *subjects.Results, visit func(subjects.Value))
 			}
 		}
 		if row, err = st.Step(); err != nil {
-			out.Rewind(mark)
 			return err
 		}
 	}
@@ -251,7 +287,7 @@ func produce(st *engine.Stmt, out *subjects.Results, visit func(subjects.Value))
 // sameEverywhere says whether an error depends on nothing but SQL and content.
 func sameEverywhere(err error) bool {
 	var we *subjects.Error
-	if errors.As(err, &we) {
+	if errors.As(err, &we) || errors.Is(err, engine.ErrRandomName) {
 		return true
 	}
 	var ee *engine.Error

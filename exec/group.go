@@ -104,34 +104,28 @@ func (t *Tx) Done(out *subjects.Results) (position uint64, found bool, err error
 // total_changes() after the last statement.
 func (t *Tx) Counters() subjects.Counters { return t.x.counters }
 
-// Logged is the number of statements that will be logged.
-func (t *Tx) Logged() int { return t.x.logged }
+// Logged is the number of statements that will be logged: none, if all of them
+// only read.
+func (t *Tx) Logged() int {
+	if !t.x.wrote {
+		return 0
+	}
+	return t.x.logged
+}
 
 // Run executes one prepared statement: a read, a write, or a savepoint command.
 // The result is appended to out. A statement of an interactive transaction that
 // fails leaves nothing behind and the transaction goes on, unless Lost says
 // otherwise; after a failure in any other transaction, Abort it.
 func (t *Tx) Run(st *engine.Stmt, args []subjects.Value, out *subjects.Results) error {
-	total := t.x.counters.Total
-	logged := st.Op() != engine.OpRead
-	var err error
-	if logged {
-		err = t.x.write(st, &t.g.state, args, out)
-	} else {
-		err = t.x.read(st, args, out)
+	// The answer that a repeat-safe id gives must be the same on every node, and
+	// after the log is replayed: its reads are logged too.
+	if st.Op() == engine.OpRead && t.head.ID == "" {
+		return t.x.read(st, args, out)
 	}
+	err := t.x.write(st, &t.g.state, args, out)
 	var failed failure
 	if err != nil && !errors.As(err, &failed) {
-		return err
-	}
-	if err == nil {
-		changes := t.x.counters.Changes
-		if t.x.counters.Total == total || !logged {
-			changes = 0
-		}
-		out.End(st.DeclTypes(), changes, t.x.counters.RowID)
-	}
-	if !logged {
 		return err
 	}
 	ls := subjects.LogStmt{Stmt: subjects.Stmt{SQL: st.SQL(), Args: args}}
@@ -209,7 +203,7 @@ func writeTxn(w *subjects.TxnWriter, t *subjects.Txn) error {
 func (t *Tx) Accept(results []byte) error {
 	g := t.g
 	g.d.w.EndRequest()
-	if t.x.logged > 0 && t.head.ID != "" {
+	if t.x.wrote && t.head.ID != "" {
 		if err := g.d.saveRequest(t.head.ID, t.head.Now, results); err != nil {
 			return fmt.Errorf("remember request id: %w", err)
 		}
@@ -218,7 +212,10 @@ func (t *Tx) Accept(results []byte) error {
 		return err
 	}
 	t.done = true
-	if t.x.logged == 0 {
+	if !t.x.wrote {
+		if t.spill != nil {
+			t.spill.Abort()
+		}
 		return nil
 	}
 	g.ids = g.ids || t.head.ID != ""

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -17,7 +16,7 @@ const endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) S
 func TestTimeLimitHurtsOnlyItsTransaction(t *testing.T) {
 	h := newHistory(t)
 	master := newMaster(t, h)
-	slave := open(t, t.TempDir(), exec.Options{Role: exec.RoleSlave})
+	slave := newSlave(t)
 	h.command(master, "CREATE DATABASE a")
 	h.group(master, "a", text("CREATE TABLE t (x)"))
 	d := master.database("a")
@@ -27,7 +26,7 @@ func TestTimeLimitHurtsOnlyItsTransaction(t *testing.T) {
 	}
 	t.Cleanup(func() { g.Rollback() }) // when the test fails before the commit
 	for i := range 1000 {              // SQLite looks at its limits once in so many steps
-		if o := h.run(g, text("INSERT INTO t VALUES (1)")); o.err != nil {
+		if o := h.run(d, g, text("INSERT INTO t VALUES (1)")); o.err != nil {
 			t.Fatalf("transaction %d: %v", i, o.err)
 		}
 		tx, err := g.Open(subjects.Txn{Now: 1, Seed: 1})

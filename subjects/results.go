@@ -26,12 +26,20 @@ type Results struct {
 // Mark is a place in Results to which Rewind goes back.
 type Mark struct{ length, rows int }
 
-// Begin starts the result of a statement. The mark is of the place before it.
-func (r *Results) Begin(columns []string) Mark {
+// Mark is the place where the next result begins.
+func (r *Results) Mark() Mark {
 	if r == nil {
 		return Mark{}
 	}
-	mark := Mark{len(r.buf), r.rows}
+	return Mark{len(r.buf), r.rows}
+}
+
+// Begin starts the result of a statement. The mark is of the place before it.
+func (r *Results) Begin(columns []string) Mark {
+	mark := r.Mark()
+	if r == nil {
+		return mark
+	}
 	r.kinds, r.columns, r.count, r.column, r.ms, r.truncated = r.kinds[:0], len(columns), 0, 0, 0, false
 	if len(r.buf) > 0 {
 		r.buf = append(r.buf, ',')

@@ -321,7 +321,6 @@ func TestMaxRowID(t *testing.T) {
 	if !c.MaxRowID() {
 		t.Error("not seen")
 	}
-	c.BeginRequest()
 	if c.MaxRowID() {
 		t.Error("not forgotten")
 	}

@@ -61,9 +61,13 @@ func (c *Conn) EndRequest() {
 	c.st.deadline, c.st.expired = 0, false
 }
 
-// MaxRowID says whether a row with the largest possible rowid was changed since
-// BeginRequest. SQLite gives the rows inserted after it random rowids.
-func (c *Conn) MaxRowID() bool { return c.st.maxRowID }
+// MaxRowID says whether a row with the largest possible rowid was changed since it
+// was asked last in this request. SQLite gives the rows inserted after it random rowids.
+func (c *Conn) MaxRowID() bool {
+	seen := c.st.maxRowID
+	c.st.maxRowID = false
+	return seen
+}
 
 // DeferredViolations says whether foreign keys are violated that would make the
 // next COMMIT fail.
