@@ -129,10 +129,35 @@ func (x *execution) writeStmt(st *engine.Stmt, state *connState, args []subjects
 	if err != nil && !wrap {
 		return err // the transaction is aborted
 	}
+	if rerr := x.reload(st, err != nil); rerr != nil {
+		return rerr
+	}
 	if err != nil && sameEverywhere(err) {
 		return failure{err}
 	}
 	return err
+}
+
+// reload makes the planner use the statistics that are in the file, after a
+// statement that may have left it with others: those that were rolled back, or
+// none for a new table whose name a renamed one has left its statistics under.
+// Otherwise plans, and with them the order of rows, would depend on when a node
+// was last restarted.
+func (x *execution) reload(st *engine.Stmt, failed bool) error {
+	switch {
+	case x.analyzed && (failed || st.Op() == engine.OpRollbackTo):
+	case !failed && st.ChangesSchema():
+		row, err := queryRow(x.conn, "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'")
+		if err != nil || row == nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	if err := x.conn.ReloadStatistics(); err != nil {
+		return fmt.Errorf("reload statistics: %w", err)
+	}
+	return nil
 }
 
 // check looks whether a statement that was executed has left what would make
