@@ -351,7 +351,14 @@ func (c *Conn) ReloadStatistics() error {
 	// Dropping the parsed schema also drops its statistics; both are read again
 	// when next needed. ANALYZE sqlite_schema would do too, but creates the
 	// tables of statistics in a file that has none.
-	return c.Exec("PRAGMA writable_schema=RESET")
+	//
+	// It also makes SQLite forget that this transaction has changed the schema, and
+	// with it to drop the parsed schema once more when that is rolled back.
+	flags := &at[lib.Tsqlite3](c.db).FmDbFlags
+	changed := *flags & lib.DBFLAG_SchemaChange
+	err := c.Exec("PRAGMA writable_schema=RESET")
+	*flags |= changed
+	return err
 }
 
 // CacheFlush writes the pages changed so far to the file, so that a full disk

@@ -447,6 +447,35 @@ func TestReloadStatistics(t *testing.T) {
 	}
 }
 
+// A schema that is rolled back after statistics were reloaded must not be
+// remembered: statements would be compiled for tables that are not there.
+func TestReloadStatisticsAndRollBackSchema(t *testing.T) {
+	for name, rollback := range map[string]func(*engine.Conn) error{"savepoint": (*engine.Conn).RollbackTo, "transaction": (*engine.Conn).Rollback} {
+		t.Run(name, func(t *testing.T) {
+			c := open(t)
+			mustExec(t, c, "CREATE TABLE t (a); CREATE TABLE u (a)")
+			if err := c.Begin(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Savepoint(); err != nil {
+				t.Fatal(err)
+			}
+			mustExec(t, c, "ALTER TABLE t ADD COLUMN z; DROP TABLE u")
+			if err := c.ReloadStatistics(); err != nil {
+				t.Fatal(err)
+			}
+			mustExec(t, c, "INSERT INTO t (z) VALUES (1)")
+			if err := rollback(c); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := c.Prepare("ALTER TABLE t DROP COLUMN z", 0, engine.GuardWrite); err == nil {
+				t.Error("a column that was rolled back is still there")
+			}
+			mustExec(t, c, "INSERT INTO u VALUES (1)")
+		})
+	}
+}
+
 // Statistics of snapdb's own tables would depend on what is in flight.
 func TestAnalyzeSkipsReservedTables(t *testing.T) {
 	c := open(t)
