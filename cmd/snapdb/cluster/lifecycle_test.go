@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -150,14 +151,34 @@ func TestSlaveWithoutAMasterStops(t *testing.T) {
 	n.stop(syscall.SIGINT)
 }
 
-func TestMasterStopsWhileASlaveIsFrozen(t *testing.T) {
+func TestMasterStopsWhileWritesWaitForAFrozenSlave(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
+	cl := c.client()
+	c.exec(cl, "", "CREATE DATABASE A")
+	c.exec(cl, "A", "CREATE TABLE t (a)")
 	c.slaves[0].freeze()
+	var wg sync.WaitGroup
+	for i, session := range []string{"", "s"} {
+		wg.Go(func() {
+			_, err := cl.Exec(t.Context(), &subjects.Request{DB: "A", Session: session, TimeoutMS: 60_000,
+				Ack: subjects.Ack{Kind: subjects.AckAll}, SQL: "INSERT INTO t VALUES (?)", Args: []subjects.Value{subjects.IntegerValue(int64(i))}})
+			if code(err) != subjects.CodeNotAcknowledged {
+				t.Errorf("a write that waits when its master stops: %v, want %s", err, subjects.CodeNotAcknowledged)
+			}
+		})
+	}
+	await(t, func() string {
+		if n := c.query(cl, "", "A", "SELECT count(*) FROM t").Int(); n != 2 {
+			return fmt.Sprintf("%d of 2 writes are committed", n)
+		}
+		return ""
+	})
 	c.master.stop(syscall.SIGTERM)
+	wg.Wait()
 	c.slaves[0].thaw()
 	c.start()
-	c.finish(c.client())
+	c.finish(cl)
 }
 
 func TestDemoEndsByItselfAndBySignal(t *testing.T) {
