@@ -76,6 +76,7 @@ func (m *Master) changeCatalog(cmd exec.Command, c *call) (effect bool, err erro
 	body := cat.Body(cmd, time.Now().UnixMilli())
 	at := cat.Applied()
 	head := subjects.Header{DB: subjects.Catalog, Prev: at.Number, Chain: subjects.NextChain(at.Chain, 0, body)}
+	m.fleet.publishing(subjects.Catalog)
 	position, err := m.journal.append(c.ctx, head, body)
 	logged = err == nil
 	if err != nil {
@@ -85,6 +86,8 @@ func (m *Master) changeCatalog(cmd exec.Command, c *call) (effect bool, err erro
 			// Which databases there are must never be in doubt: a new start of the
 			// master lets the log decide.
 			m.stepDown(fmt.Errorf("%s: %w; start the master again", cmd.Name, err))
+		} else {
+			m.fleet.decided(subjects.Catalog, at.Number)
 		}
 		return false, failed
 	}
@@ -127,6 +130,7 @@ func (m *Master) followCatalog(ctx context.Context, cmd exec.Command, position u
 		m.catalogBehind = err != nil
 		<-m.catalog
 		if err == nil {
+			m.fleet.decided(subjects.Catalog, position)
 			m.log.Info("the change of databases is carried out", "position", position)
 			return
 		}

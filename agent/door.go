@@ -154,7 +154,7 @@ func (h *handler) run() error {
 		h.outcome.position = at
 		return err
 	}
-	if err := h.fresh(); err != nil {
+	if err := h.fresh(h.db); err != nil {
 		return err
 	}
 	if h.req.Tx && h.session.tx == nil {
@@ -178,10 +178,32 @@ func (h *handler) run() error {
 	return nil
 }
 
-// fresh checks min_position: the master has everything that was ever answered.
-func (h *handler) fresh() error {
-	if h.req.MinPosition > 0 && h.req.MinPosition > h.m.fleet.heads().Cursor {
-		return subjects.Errorf(subjects.CodeStale, "position %d is not in the log yet", h.req.MinPosition)
+// fresh waits until min_position is reached. The master has everything that was
+// ever answered, but while a publish of another database is under way it cannot
+// know that the log has nothing before it for this one.
+func (h *handler) fresh(db string) error {
+	want := h.req.MinPosition
+	for want > 0 {
+		heard := h.m.fleet.advance.heard()
+		position, moving := h.m.fleet.cursor()
+		d, err := h.m.store.Database(db)
+		if position >= want || err == nil && d.Applied().Number >= want {
+			return nil
+		}
+		stale := subjects.Errorf(subjects.CodeStale, "the log is at position %d, not yet at %d", position, want)
+		if !moving {
+			return stale
+		}
+		ctx, cancel := context.WithDeadlineCause(h.ctx, h.limit, stale)
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			want, err = 0, ending(ctx)
+		}
+		cancel()
+		if want == 0 {
+			return err
+		}
 	}
 	return nil
 }

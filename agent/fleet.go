@@ -17,26 +17,29 @@ import (
 
 // Timing of the fleet.
 const (
-	headsEvery   = time.Second
-	tickEvery    = 200 * time.Millisecond
+	headsEvery   = time.Second            // published at least so often,
+	headsMost    = 200 * time.Millisecond // and after a change not more often than that
+	tickEvery    = 50 * time.Millisecond  // how late an answer may be at its deadline
+	sweepEvery   = time.Second
 	offlineAfter = 4 * time.Second // without a sign of life
 	laggingAfter = 2 * time.Second
 )
 
-// maxJoins is how many slaves are let in at a time.
-const maxJoins = 16
-
 // fleet is what the master knows of its slaves: who has joined, how each is, and
 // by way of the ledger how far each has come.
 type fleet struct {
-	m    *Master
-	subs []*nats.Subscription
+	m       *Master
+	subs    []*nats.Subscription
+	joining sync.Mutex // held while a slave is let in: of two with one id the second is seen
+	advance bell       // rung when the cursor may have moved
 
 	mu       sync.Mutex // guards what follows
 	ledger   *ledger
 	members  map[string]*member
-	sessions uint64 // last session number given
-	dirty    bool   // heads changed since they were published
+	sessions uint64            // last number given
+	dirty    bool              // heads changed since they were published
+	known    uint64            // last position of this master's log that was decided
+	floors   map[string]uint64 // of databases with a publish under way: known when it began
 }
 
 // member is a slave that has joined since the master started.
@@ -46,13 +49,14 @@ type member struct {
 	session  uint64
 	consumer string
 	conn     string // name of its NATS connection
+	client   uint64 // the broker's number of it
 	seen     time.Time
 	status   *subjects.StatusMessage
 	gone     bool // its connection ended
 }
 
 func newFleet(m *Master, enrolled []string) *fleet {
-	f := &fleet{m: m, ledger: newLedger(), members: map[string]*member{}}
+	f := &fleet{m: m, ledger: newLedger(), members: map[string]*member{}, sessions: m.journal.current() << 20, known: m.journal.current(), floors: map[string]uint64{}}
 	f.ledger.log = func(slave, database, what string) {
 		m.log.Warn(what, "node", slave, "database", database)
 	}
@@ -60,8 +64,7 @@ func newFleet(m *Master, enrolled []string) *fleet {
 		f.ledger.account(id)
 	}
 	for name, h := range m.store.Heads() {
-		b := f.ledger.book(name)
-		b.head, b.at = h.Position, time.Now()
+		f.ledger.open(name, h.Incarnation, h.Position, m.started)
 	}
 	return f
 }
@@ -94,21 +97,25 @@ func (f *fleet) close() {
 func (f *fleet) run(ctx context.Context) {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
-	var published time.Time
+	var published, swept time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			f.ledger.end(time.Now())
+			f.ledger.finish(time.Now())
 			return
 		case now := <-tick.C:
 			f.mu.Lock()
 			f.ledger.tick(now)
-			due := f.dirty || now.Sub(published) >= headsEvery
-			f.dirty = false
+			old := now.Sub(published)
+			due := old >= headsEvery || f.dirty && old >= headsMost
+			f.dirty = f.dirty && !due
 			f.mu.Unlock()
-			f.m.sessions.sweep(now)
+			if now.Sub(swept) >= sweepEvery {
+				swept = now
+				f.m.sessions.sweep(now)
+			}
 			if due {
 				published = now
 				f.publishHeads()
@@ -128,13 +135,52 @@ func (f *fleet) publishHeads() {
 }
 
 // heads are the positions of all databases. The cursor is a position at which a
-// node that has them all is complete.
+// node that has them all is complete; it must be known before they are looked at.
 func (f *fleet) heads() subjects.HeadsMessage {
-	h := subjects.HeadsMessage{Term: f.m.journal.current(), Heads: f.m.store.Heads()}
-	for _, head := range h.Heads {
-		h.Cursor = max(h.Cursor, head.Position)
+	cursor, _ := f.cursor()
+	return subjects.HeadsMessage{Term: f.m.journal.current(), Cursor: cursor, Heads: f.m.store.Heads()}
+}
+
+// cursor is a position up to which every database has all that the log has for
+// it. A publish under way may have been stored right after what was known when it
+// began. moving says that there is one.
+func (f *fleet) cursor() (position uint64, moving bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	position = f.known
+	for _, floor := range f.floors {
+		position = min(position, floor)
 	}
-	return h
+	return position, len(f.floors) > 0
+}
+
+// publishing notes that a message of a database is on its way to the log, until
+// logged, await or decided says what has become of it.
+func (f *fleet) publishing(db string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.floors[db] = f.known
+}
+
+// decided notes that a database has all that the log has for it, up to a position.
+func (f *fleet) decided(db string, position uint64) {
+	f.mu.Lock()
+	if b := f.ledger.books[db]; b != nil {
+		b.advance(position, time.Now())
+	}
+	f.stored(db, position, false)
+	f.mu.Unlock()
+	f.advance.ring()
+}
+
+// stored notes that a message of a database is in the log. While the master's copy
+// is behind it counts as under way. f.mu is held.
+func (f *fleet) stored(db string, position uint64, behind bool) {
+	f.known = max(f.known, position)
+	f.dirty = true
+	if !behind {
+		delete(f.floors, db)
+	}
 }
 
 // logged enters a committed group into the ledger.
@@ -143,12 +189,21 @@ func (f *fleet) logged(w *writer, position uint64, done []*call, behind bool) {
 	waiting := make([]*waiter, len(done))
 	w.pending(len(done))
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	for i, c := range done {
 		waiting[i] = f.waiter(c, behind, w.settled)
 	}
+	f.stored(w.db.Name(), position, behind)
 	f.ledger.logged(w.db.Name(), position, waiting, now)
-	f.dirty = true
+	f.mu.Unlock()
+	f.advance.ring()
+}
+
+// again enters a call whose request was executed before, at a position.
+func (f *fleet) again(w *writer, position uint64, c *call) {
+	w.pending(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ledger.again(w.db.Name(), position, f.waiter(c, false, w.settled), time.Now())
 }
 
 // waiter is a call as the ledger sees it. f.mu is held.
@@ -181,9 +236,10 @@ func (f *fleet) hurry(c *call) {
 // await enters a change of the catalog, on which one client waits.
 func (f *fleet) await(position uint64, c *call, behind bool) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.stored(subjects.Catalog, position, behind)
 	f.ledger.logged(subjects.Catalog, position, []*waiter{f.waiter(c, behind, func() {})}, time.Now())
-	f.dirty = true
+	f.mu.Unlock()
+	f.advance.ring()
 }
 
 // changed brings the ledger in line with a database made or dropped. A slave in
@@ -193,11 +249,11 @@ func (f *fleet) changed(cmd exec.Command, position uint64) {
 	defer f.mu.Unlock()
 	if cmd.Verb == exec.DropDatabase {
 		f.ledger.drop(cmd.Name)
+		delete(f.floors, cmd.Name)
 		return
 	}
 	now := time.Now()
-	b := f.ledger.book(cmd.Name)
-	b.head, b.at = position, now
+	f.ledger.open(cmd.Name, position, position, now)
 	for _, a := range f.ledger.slaves {
 		if a.live {
 			s := a.standing(cmd.Name)
@@ -258,9 +314,7 @@ func (f *fleet) onAck(msg *nats.Msg) {
 		f.ledger.acknowledge(a, db, position, now)
 	}
 	for db := range ack.Applying {
-		if f.ledger.books[db] != nil {
-			f.ledger.working(a, db, now)
-		}
+		f.ledger.working(a, db, now)
 	}
 }
 
@@ -280,7 +334,8 @@ func (f *fleet) onStatus(msg *nats.Msg) {
 	}
 }
 
-// onPresence takes the broker's word that a connection has ended.
+// onPresence takes the broker's word that a connection has ended. A slave that lost
+// touch may be back on a new connection before its old one ends.
 func (f *fleet) onPresence(p broker.Presence) {
 	if p.Connected {
 		return
@@ -288,136 +343,11 @@ func (f *fleet) onPresence(p broker.Presence) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, mem := range f.members {
-		if mem.conn == p.Name && !mem.gone {
+		if mem.conn == p.Name && mem.client == p.Client && !mem.gone {
 			mem.gone = true
 			f.ledger.leave(mem.id, time.Now())
 		}
 	}
-}
-
-// connName is what a slave calls its NATS connection.
-func connName(id, boot string) string { return "snapdb slave " + id + " " + boot }
-
-// onJoin answers a slave that wants in. It runs in a goroutine of its own,
-// because making a consumer waits for the broker.
-func (f *fleet) onJoin(msg *nats.Msg) {
-	// One that finds nobody free is dropped: the slave asks again.
-	f.m.admitter.do(func() {
-		resp := f.join(f.m.ctx, msg.Data)
-		resp.V = subjects.Version
-		data, err := json.Marshal(resp)
-		if err == nil {
-			err = msg.Respond(data)
-		}
-		if err != nil {
-			f.m.log.Warn("cannot answer a join", "error", err)
-		}
-	})
-}
-
-func refuse(code subjects.RefusalCode, format string, args ...any) subjects.JoinResponse {
-	return subjects.JoinResponse{Refused: &subjects.Refusal{Code: code, Reason: fmt.Sprintf(format, args...)}}
-}
-
-func (f *fleet) join(ctx context.Context, data []byte) subjects.JoinResponse {
-	var req subjects.JoinRequest
-	if err := json.Unmarshal(data, &req); err != nil {
-		return refuse(subjects.RefusedInvalid, "not a join request: %v", err)
-	}
-	if err := subjects.CheckNodeID(req.ID); err != nil {
-		return refuse(subjects.RefusedInvalid, "%v", err)
-	}
-	cluster := f.m.store.Identity().Cluster
-	switch {
-	case req.V != subjects.Version:
-		return refuse(subjects.RefusedVersion, "the slave speaks version %d of the protocol, the master %d: use the same snapdb on both", req.V, subjects.Version)
-	case req.Boot == "":
-		return refuse(subjects.RefusedInvalid, "the request has no boot nonce")
-	case req.Cluster != "" && req.Cluster != cluster:
-		return refuse(subjects.RefusedCluster, "the slave's data directory belongs to cluster %s, this is %s: give it another --data", req.Cluster, cluster)
-	case req.Engine != f.m.store.Engine():
-		return refuse(subjects.RefusedEngine, "the slave's SQL engine (%s) is not the master's (%s), their results could differ: use the same snapdb on the same kind of machine", req.Engine, f.m.store.Engine())
-	}
-	f.mu.Lock()
-	old := f.members[req.ID]
-	f.mu.Unlock()
-	if old != nil && old.boot != req.Boot && f.alive(old) {
-		return refuse(subjects.RefusedIDInUse, "a slave with id %s is already connected: give this one another --id, or stop the other", req.ID)
-	}
-	return f.admit(ctx, &req, cluster, old)
-}
-
-// alive asks whether the process behind a member is still there.
-func (f *fleet) alive(mem *member) bool {
-	f.mu.Lock()
-	recent := !mem.gone && time.Since(mem.seen) < offlineAfter
-	f.mu.Unlock()
-	return recent && f.m.broker.Connected(mem.conn)
-}
-
-// admit makes a session and a consumer for a slave.
-func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster string, old *member) subjects.JoinResponse {
-	heads := f.heads()
-	reseed, applied, start := f.compare(ctx, req.Databases, heads)
-	if err := f.m.store.Catalog().Enrol(req.ID, time.Now().UnixMilli()); err != nil {
-		return refuse(subjects.RefusedNotReady, "cannot enrol the slave: %v", err)
-	}
-	f.mu.Lock()
-	f.sessions++
-	session := uint64(time.Now().Unix())<<20 | f.sessions&(1<<20-1)
-	f.mu.Unlock()
-	consumer := fmt.Sprintf("node-%s-%d", req.ID, session)
-	wire := f.m.journal.reader()
-	if old != nil {
-		if err := wire.RemoveReader(ctx, old.consumer); err != nil {
-			f.m.log.Debug("cannot remove an old consumer", "node", req.ID, "error", err)
-		}
-	}
-	if err := wire.AddReader(ctx, consumer, start); err != nil {
-		return refuse(subjects.RefusedNotReady, "cannot make a consumer: %v", err)
-	}
-	now := time.Now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.members[req.ID] = &member{id: req.ID, boot: req.Boot, session: session, consumer: consumer, conn: connName(req.ID, req.Boot), seen: now}
-	f.ledger.enter(req.ID, session, applied, now)
-	f.m.log.Info("slave joined", "node", req.ID, "session", session, "start", start)
-	return subjects.JoinResponse{Cluster: cluster, Term: heads.Term, Session: session, Consumer: consumer, Start: start, Heads: heads, Reseed: reseed}
-}
-
-// compare finds which of a slave's databases are not part of this log, what the
-// others have applied, and where its consumer must start.
-func (f *fleet) compare(ctx context.Context, theirs map[string]subjects.Head, ours subjects.HeadsMessage) (reseed map[string]string, applied map[string]uint64, start uint64) {
-	reseed, applied = map[string]string{}, map[string]uint64{}
-	start = ours.Cursor + 1
-	for name, head := range ours.Heads {
-		has, ok := theirs[name]
-		switch {
-		case !ok || has.Incarnation != head.Incarnation:
-			start = min(start, head.Incarnation+1)
-			if name == subjects.Catalog {
-				start = 1
-			}
-			continue
-		case has.Position > head.Position:
-			reseed[name] = fmt.Sprintf("it has applied position %d, the master's log ends at %d", has.Position, head.Position)
-			continue
-		case has.Position > has.Incarnation && !f.inLog(ctx, has):
-			reseed[name] = fmt.Sprintf("what it has applied at position %d is not what the log has there", has.Position)
-			continue
-		}
-		applied[name] = has.Position
-		if has.Position < head.Position {
-			start = min(start, has.Position+1)
-		}
-	}
-	return reseed, applied, start
-}
-
-// inLog says whether a position with that chain is part of the log.
-func (f *fleet) inLog(ctx context.Context, h subjects.Head) bool {
-	entry, err := f.m.journal.reader().Get(ctx, h.Position)
-	return err == nil && entry.Message != nil && entry.Message.Header.Chain.String() == h.Chain
 }
 
 // nodes lists all enrolled slaves as the master sees them, by id.
@@ -427,12 +357,9 @@ func (f *fleet) nodes() []subjects.NodeInfo {
 	defer f.mu.Unlock()
 	list := make([]subjects.NodeInfo, 0, len(f.ledger.slaves))
 	for id, a := range f.ledger.slaves {
-		n := subjects.NodeInfo{ID: id, State: subjects.StateOffline, InSync: a.inSync(), Acked: map[string]uint64{}}
+		n := subjects.NodeInfo{ID: id, State: subjects.StateOffline, InSync: a.inSync(), Acked: map[string]uint64{}, LagMS: f.ledger.lag(a, now).Milliseconds()}
 		for db, s := range a.books {
 			n.Acked[db] = s.acked
-			if b := f.ledger.books[db]; b != nil && s.acked < b.head {
-				n.LagMS = max(n.LagMS, now.Sub(oldestAfter(b, s.acked)).Milliseconds())
-			}
 		}
 		if mem := f.members[id]; mem != nil {
 			n.Session, n.LastSeen, n.Status = mem.session, mem.seen, mem.status

@@ -12,10 +12,14 @@ const (
 	// ackPatience is how long an in-sync slave may go without progress before the
 	// others stop waiting for it.
 	ackPatience = 2 * time.Second
-	// resyncAfter is how long a slave that was dropped must have covered the head
-	// before it counts as in sync again; it doubles with every drop.
+	// keepUp is how old a position may be that a slave has not acknowledged while
+	// it counts as having the head: under load there is always one under way.
+	keepUp = 200 * time.Millisecond
+	// resyncAfter is how long a slave that was dropped must have kept up with the
+	// head before it counts as in sync again; it doubles with every drop.
 	resyncAfter = 5 * time.Second
-	// resyncMost bounds that doubling.
+	// resyncMost bounds that doubling. A slave that keeps up for so long after it
+	// came back is forgiven.
 	resyncMost = 10 * time.Minute
 )
 
@@ -43,22 +47,22 @@ type standing struct {
 	early    uint64 // acknowledged before the master knew that it is in the log
 	inSync   bool
 	progress time.Time // last acknowledgement or sign of work while behind
-	covered  time.Time // since when it has covered the head; zero: it has not
+	steady   time.Time // since when it keeps up with the head; zero: it does not
 	penalty  time.Duration
 }
 
 // book is one database: its head and what waits for acknowledgement, in order.
 type book struct {
-	head  uint64
-	at    time.Time // when the head was logged
-	open  []*page
-	drops uint64
+	made    uint64 // position of its creation: whoever has that has this database
+	head    uint64
+	times   timeline
+	open    []*page
+	dropped bool // it goes when nobody waits any more
 }
 
 // page is one logged group whose clients are not all answered.
 type page struct {
 	position uint64
-	at       time.Time
 	missing  map[*account]struct{} // in sync at the PubAck and not yet applied
 	waiting  []*waiter
 }
@@ -82,13 +86,25 @@ func newLedger() *ledger {
 	return &ledger{slaves: map[string]*account{}, books: map[string]*book{}}
 }
 
-func (l *ledger) book(db string) *book {
+// open begins the book of a database that was made at a position and has come to
+// head.
+func (l *ledger) open(db string, made, head uint64, now time.Time) *book {
 	b := l.books[db]
 	if b == nil {
 		b = &book{}
 		l.books[db] = b
 	}
+	b.made, b.dropped = made, false
+	b.advance(head, now)
 	return b
+}
+
+// advance moves the head on; it never goes back.
+func (b *book) advance(position uint64, now time.Time) {
+	if position > b.head {
+		b.head = position
+		b.times.add(position, now)
+	}
 }
 
 func (l *ledger) account(id string) *account {
@@ -110,9 +126,11 @@ func (a *account) standing(db string) *standing {
 }
 
 // enter resets what is believed of a slave to what it says at its join. Where it
-// covers the head it is in sync at once, unless it was dropped before.
+// keeps up with the head it is in sync at once, unless it was dropped before.
+// Nobody waits any more for what an earlier session of it had not applied.
 func (l *ledger) enter(id string, session uint64, applied map[string]uint64, now time.Time) {
 	a := l.account(id)
+	l.end(a)
 	a.live, a.session = true, session
 	for db := range a.books {
 		if _, ok := applied[db]; !ok {
@@ -120,25 +138,32 @@ func (l *ledger) enter(id string, session uint64, applied map[string]uint64, now
 		}
 	}
 	for db, position := range applied {
+		b := l.books[db]
+		if b == nil {
+			continue
+		}
 		s := a.standing(db)
-		s.acked, s.inSync, s.progress, s.covered = position, false, now, time.Time{}
-		l.cover(db, s, now)
+		s.acked, s.early, s.progress = position, 0, now
+		s.judge(b, now)
 	}
 	l.settle(now)
 }
 
 // leave ends a slave's session: nobody waits for it any more.
 func (l *ledger) leave(id string, now time.Time) {
-	a := l.slaves[id]
-	if a == nil || !a.live {
-		return
+	if a := l.slaves[id]; a != nil {
+		l.end(a)
+		l.settle(now)
 	}
+}
+
+// end ends a slave's session, if it has one, and answers nobody yet.
+func (l *ledger) end(a *account) {
 	a.live = false
 	for db, s := range a.books {
-		s.inSync, s.covered = false, time.Time{}
+		s.early, s.inSync, s.steady = 0, false, time.Time{}
 		l.release(db, a)
 	}
-	l.settle(now)
 }
 
 // forget removes a slave that will not come back.
@@ -148,8 +173,20 @@ func (l *ledger) forget(id string, now time.Time) {
 	l.settle(now)
 }
 
-// drop forgets a database.
+// drop ends a database. Whoever still waits for acknowledgements in it may get
+// them: a slave acknowledges what it has applied before it drops.
 func (l *ledger) drop(db string) {
+	if b := l.books[db]; b != nil {
+		b.dropped = true
+		l.close(db, b)
+	}
+}
+
+// close forgets a dropped database on which nobody waits.
+func (l *ledger) close(db string, b *book) {
+	if !b.dropped || len(b.open) > 0 {
+		return
+	}
 	delete(l.books, db)
 	for _, a := range l.slaves {
 		delete(a.books, db)
@@ -158,33 +195,57 @@ func (l *ledger) drop(db string) {
 
 // logged enters a group that was stored at position, with the clients that wait.
 func (l *ledger) logged(db string, position uint64, waiting []*waiter, now time.Time) {
-	b := l.book(db)
-	b.head, b.at = position, now
-	p := &page{position: position, at: now, waiting: waiting, missing: map[*account]struct{}{}}
+	b := l.books[db]
+	if b == nil {
+		b = l.open(db, 0, position, now)
+	}
+	b.advance(position, now)
 	for _, a := range l.slaves {
 		s := a.books[db]
 		if s == nil {
 			continue
 		}
 		if s.early == position {
-			s.acked, s.progress = position, now
+			b.reached(a, s, position, now)
 		}
 		s.early = 0
-		if s.inSync && s.acked < position {
-			if len(b.open) == 0 {
-				s.progress = now // it had nothing to do until now
-			}
+	}
+	l.wait(db, b, position, waiting, now)
+}
+
+// again enters a client that waits for a position logged before.
+func (l *ledger) again(db string, position uint64, w *waiter, now time.Time) {
+	b := l.books[db]
+	if b == nil {
+		b = &book{} // dropped since: it is answered now, or at its deadline
+		l.books[db] = b
+		b.dropped = true
+	}
+	l.wait(db, b, position, []*waiter{w}, now)
+}
+
+// wait opens a page, with the slaves that are in sync now and lack its position.
+func (l *ledger) wait(db string, b *book, position uint64, waiting []*waiter, now time.Time) {
+	p := &page{position: position, waiting: waiting, missing: map[*account]struct{}{}}
+	for _, a := range l.slaves {
+		if s := a.books[db]; s != nil && s.inSync && s.acked < position {
 			p.missing[a] = struct{}{}
 		}
 	}
-	b.open = append(b.open, p)
+	i := len(b.open)
+	for i > 0 && b.open[i-1].position > position {
+		i--
+	}
+	b.open = append(b.open, nil)
+	copy(b.open[i+1:], b.open[i:])
+	b.open[i] = p
 	l.turn(db, b, now)
 }
 
 // acknowledge takes a slave's word that it has applied db up to position.
 func (l *ledger) acknowledge(a *account, db string, position uint64, now time.Time) {
 	b := l.books[db]
-	if b == nil {
+	if b == nil || !a.live {
 		return
 	}
 	s := a.standing(db)
@@ -197,33 +258,59 @@ func (l *ledger) acknowledge(a *account, db string, position uint64, now time.Ti
 		s.early = position
 		return
 	}
+	b.reached(a, s, position, now)
+	l.turn(db, b, now)
+	if db == subjects.Catalog {
+		l.have(a, position, now)
+	}
+}
+
+// reached notes that a slave has a position, and all before it.
+func (b *book) reached(a *account, s *standing, position uint64, now time.Time) {
+	s.judge(b, now) // how it stood until now
 	s.acked, s.progress = position, now
-	l.cover(db, s, now)
+	s.judge(b, now)
 	for _, p := range b.open {
 		if p.position > position {
 			break
 		}
 		delete(p.missing, a)
 	}
-	l.turn(db, b, now)
+}
+
+// have notes that a slave that has come so far in the catalog has the databases
+// made there.
+func (l *ledger) have(a *account, catalog uint64, now time.Time) {
+	for db, b := range l.books {
+		if s := a.standing(db); db != subjects.Catalog && b.made <= catalog && s.acked < b.made {
+			b.reached(a, s, b.made, now)
+		}
+	}
 }
 
 // working takes a slave's word that it is busy applying.
 func (l *ledger) working(a *account, db string, now time.Time) {
-	a.standing(db).progress = now
+	if l.books[db] != nil {
+		a.standing(db).progress = now
+	}
 }
 
-// cover notes whether a slave has the head, and lets it back in sync in time.
-func (l *ledger) cover(db string, s *standing, now time.Time) {
-	if s.acked < l.book(db).head {
-		s.covered = time.Time{}
+// judge notes whether a slave keeps up with the head, and lets it back in sync in
+// time.
+func (s *standing) judge(b *book, now time.Time) {
+	if s.acked < b.head && now.Sub(b.times.after(s.acked)) >= keepUp {
+		s.steady = time.Time{}
 		return
 	}
-	if s.covered.IsZero() {
-		s.covered = now
+	if s.steady.IsZero() {
+		s.steady = now
 	}
-	if now.Sub(s.covered) >= s.penalty {
+	kept := now.Sub(s.steady)
+	if kept >= s.penalty {
 		s.inSync = true
+	}
+	if kept >= s.penalty+resyncMost {
+		s.penalty = 0
 	}
 }
 
@@ -245,25 +332,22 @@ func (l *ledger) tick(now time.Time) {
 			if s == nil || !a.live {
 				continue
 			}
-			behind := s.acked < b.head
-			switch {
-			case s.inSync && behind && now.Sub(later(s.progress, oldestAfter(b, s.acked))) > ackPatience:
-				s.inSync = false
+			s.judge(b, now)
+			if s.inSync && s.acked < b.head && now.Sub(later(s.progress, b.times.after(s.acked))) > ackPatience {
+				s.inSync, s.steady = false, time.Time{}
 				s.penalty = min(max(2*s.penalty, resyncAfter), resyncMost)
 				l.release(db, a)
 				if l.log != nil {
 					l.log(a.id, db, "no longer in sync: no progress")
 				}
-			case !s.inSync && !behind:
-				l.cover(db, s, now)
 			}
 		}
 	}
 	l.settle(now)
 }
 
-// end answers everybody with what is known now, and whoever comes later at once.
-func (l *ledger) end(now time.Time) {
+// finish answers everybody with what is known now, and whoever comes later at once.
+func (l *ledger) finish(now time.Time) {
 	l.ending = true
 	l.settle(now)
 }
@@ -287,12 +371,10 @@ func (l *ledger) turn(db string, b *book, now time.Time) {
 	}
 	clear(b.open[len(kept):])
 	b.open = kept
+	l.close(db, b)
 }
 
 func (l *ledger) serve(db string, p *page, now time.Time) {
-	if len(p.waiting) == 0 {
-		return
-	}
 	var result *outcome // the same lists for all clients of the page
 	left := p.waiting[:0]
 	for _, w := range p.waiting {
@@ -368,14 +450,19 @@ func (a *account) inSync() []string {
 	return list
 }
 
-// oldestAfter is when the oldest open page beyond position was logged.
-func oldestAfter(b *book, position uint64) time.Time {
-	for _, p := range b.open {
-		if p.position > position {
-			return p.at
+// lag is the age of the oldest position that a slave has not acknowledged.
+func (l *ledger) lag(a *account, now time.Time) time.Duration {
+	var most time.Duration
+	for db, b := range l.books {
+		acked := uint64(0)
+		if s := a.books[db]; s != nil {
+			acked = s.acked
+		}
+		if acked < b.head && !b.dropped {
+			most = max(most, now.Sub(b.times.after(acked)))
 		}
 	}
-	return b.at
+	return most
 }
 
 func later(a, b time.Time) time.Time {
@@ -383,4 +470,46 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+// timeline remembers when positions were logged, roughly: those within timeGrain
+// share a mark, and of the old ones fewer and fewer marks are kept.
+type timeline []mark
+
+// mark says that the positions from beyond the mark before up to this one were
+// logged at that time, or a little later.
+type mark struct {
+	to uint64
+	at time.Time
+}
+
+const (
+	timeGrain = 10 * time.Millisecond
+	timeMarks = 512
+)
+
+func (t *timeline) add(position uint64, now time.Time) {
+	marks := *t
+	if n := len(marks); n > 0 && now.Sub(marks[n-1].at) < timeGrain {
+		marks[n-1].to = position
+		return
+	}
+	if len(marks) == timeMarks {
+		half := marks[:timeMarks/2]
+		for i := 0; i < len(half); i += 2 {
+			half[i/2] = mark{half[i+1].to, half[i].at}
+		}
+		marks = append(half[:len(half)/2], marks[len(half):]...)
+	}
+	*t = append(marks, mark{position, now})
+}
+
+// after is when the first position beyond the given one was logged; zero if there
+// is none.
+func (t timeline) after(position uint64) time.Time {
+	i := sort.Search(len(t), func(i int) bool { return t[i].to > position })
+	if i == len(t) {
+		return time.Time{}
+	}
+	return t[i].at
 }

@@ -317,7 +317,8 @@ func (m *Master) recover(w *writer) {
 	for m.ctx.Err() == nil {
 		err := m.replayRange(m.ctx, w.db.Applied().Number+1, to, func(db string) bool { return db == w.db.Name() })
 		if err == nil {
-			w.log.Info("the database has caught up with the log")
+			w.log.Info("the database has caught up with the log", "position", w.db.Applied().Number)
+			m.fleet.decided(w.db.Name(), w.db.Applied().Number)
 			w.resume()
 			return
 		}

@@ -259,9 +259,15 @@ func (w *writer) group(ctx context.Context) {
 			w.abandon(g, append(done, c), err)
 			return
 		}
-		if c.failed != nil || !c.wrote {
-			w.finish(c, outcome{position: c.repeated, met: true})
+		switch {
+		case c.failed != nil:
+			w.finish(c, outcome{})
 			continue
+		case c.repeated > 0:
+			w.m.fleet.again(w, c.repeated, c)
+			continue
+		case !c.wrote:
+			c.rule.Kind = subjects.AckLog // it may have read what others of this group wrote
 		}
 		done = append(done, c)
 	}
@@ -291,7 +297,7 @@ func (w *writer) execute(g *exec.Group, c *call) error {
 	case err != nil:
 		err = fmt.Errorf("look up request id: %w", err)
 	case found:
-		c.repeated, c.wrote = position, position == 0
+		c.repeated, c.wrote = position, true
 		return tx.Abort()
 	default:
 		w.db.Writer().SetDeadline(c.deadline)
@@ -320,6 +326,9 @@ func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 		if err := g.Rollback(); err != nil {
 			w.broken(fmt.Errorf("roll back empty group: %w", err))
 		}
+		for _, c := range done {
+			w.finish(c, outcome{position: w.db.Applied().Number, met: true})
+		}
 		return
 	}
 	body, err := g.Seal()
@@ -330,6 +339,7 @@ func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 	at := w.db.Applied()
 	head := subjects.Header{DB: w.db.Name(), Inc: w.db.Incarnation(), Prev: at.Number,
 		Chain: subjects.NextChain(at.Chain, w.db.Incarnation(), body)}
+	w.m.fleet.publishing(w.db.Name())
 	begun := time.Now()
 	position, err := w.m.journal.append(ctx, head, body)
 	w.publishing += (time.Since(begun) - w.publishing) / 8
@@ -364,7 +374,9 @@ func (w *writer) unlogged(g *exec.Group, done []*call, err error) {
 	if failed.Code == subjects.CodeOutcomeUnknown {
 		w.stop(errors.New("the log did not answer; the broker is being restarted"))
 		w.m.revive(w)
+		return
 	}
+	w.m.fleet.decided(w.db.Name(), w.db.Applied().Number)
 }
 
 // notLogged is what a client hears of a publish that failed.

@@ -13,6 +13,7 @@ import (
 // Presence is a connection that began or ended.
 type Presence struct {
 	Name      string // the client's
+	Client    uint64 // the server's number of the connection
 	Connected bool
 	Reason    string // why it ended
 }
@@ -26,24 +27,25 @@ func (b *Broker) Watch(fn func(Presence)) {
 	b.watch = fn
 }
 
-// Connected says whether a client of exactly that name is connected now.
-func (b *Broker) Connected(name string) bool {
+// Client is the number of the newest connection of a client of exactly that name,
+// 0 if none is connected now.
+func (b *Broker) Client(name string) (number uint64) {
 	b.mu.RLock()
 	srv := b.srv
 	b.mu.RUnlock()
 	if srv == nil {
-		return false
+		return 0
 	}
 	list, err := srv.Connz(&server.ConnzOptions{Limit: math.MaxInt32})
 	if err != nil {
-		return false // it is being stopped
+		return 0 // it is being stopped
 	}
 	for _, c := range list.Conns {
 		if c.Name == name {
-			return true
+			number = max(number, c.Cid)
 		}
 	}
-	return false
+	return number
 }
 
 // watchPresence listens to the server's own events, which tell of a killed client
@@ -66,6 +68,7 @@ func (b *Broker) onPresence(msg *nats.Msg) {
 	var event struct {
 		Client struct {
 			Name string `json:"name"`
+			ID   uint64 `json:"id"`
 		} `json:"client"`
 		Reason string `json:"reason"`
 	}
@@ -77,6 +80,6 @@ func (b *Broker) onPresence(msg *nats.Msg) {
 	watch := b.watch
 	b.mu.RUnlock()
 	if watch != nil {
-		watch(Presence{Name: event.Client.Name, Connected: connected, Reason: event.Reason})
+		watch(Presence{Name: event.Client.Name, Client: event.Client.ID, Connected: connected, Reason: event.Reason})
 	}
 }

@@ -1,0 +1,143 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// maxJoins is how many slaves may be about to be let in.
+const maxJoins = 16
+
+// connName is what a slave calls its NATS connection.
+func connName(id, boot string) string { return "snapdb slave " + id + " " + boot }
+
+// onJoin answers a slave that wants in. It runs in a goroutine of its own,
+// because making a consumer waits for the broker.
+func (f *fleet) onJoin(msg *nats.Msg) {
+	// One that finds nobody free is dropped: the slave asks again.
+	f.m.admitter.do(func() {
+		resp := f.join(f.m.ctx, msg.Data)
+		resp.V = subjects.Version
+		data, err := json.Marshal(resp)
+		if err == nil {
+			err = msg.Respond(data)
+		}
+		if err != nil {
+			f.m.log.Warn("cannot answer a join", "error", err)
+		}
+	})
+}
+
+func refuse(code subjects.RefusalCode, format string, args ...any) subjects.JoinResponse {
+	return subjects.JoinResponse{Refused: &subjects.Refusal{Code: code, Reason: fmt.Sprintf(format, args...)}}
+}
+
+func (f *fleet) join(ctx context.Context, data []byte) subjects.JoinResponse {
+	var req subjects.JoinRequest
+	if err := json.Unmarshal(data, &req); err != nil {
+		return refuse(subjects.RefusedInvalid, "not a join request: %v", err)
+	}
+	if err := subjects.CheckNodeID(req.ID); err != nil {
+		return refuse(subjects.RefusedInvalid, "%v", err)
+	}
+	cluster := f.m.store.Identity().Cluster
+	switch {
+	case req.V != subjects.Version:
+		return refuse(subjects.RefusedVersion, "the slave speaks version %d of the protocol, the master %d: use the same snapdb on both", req.V, subjects.Version)
+	case req.Boot == "":
+		return refuse(subjects.RefusedInvalid, "the request has no boot nonce")
+	case req.Cluster != "" && req.Cluster != cluster:
+		return refuse(subjects.RefusedCluster, "the slave's data directory belongs to cluster %s, this is %s: give it another --data", req.Cluster, cluster)
+	case req.Engine != f.m.store.Engine():
+		return refuse(subjects.RefusedEngine, "the slave's SQL engine (%s) is not the master's (%s), their results could differ: use the same snapdb on the same kind of machine", req.Engine, f.m.store.Engine())
+	}
+	f.joining.Lock()
+	defer f.joining.Unlock()
+	f.mu.Lock()
+	old := f.members[req.ID]
+	f.mu.Unlock()
+	if old != nil && old.boot != req.Boot && f.alive(old) {
+		return refuse(subjects.RefusedIDInUse, "a slave with id %s is already connected: give this one another --id, or stop the other", req.ID)
+	}
+	return f.admit(ctx, &req, cluster, old)
+}
+
+// alive asks whether the process behind a member is still there.
+func (f *fleet) alive(mem *member) bool {
+	f.mu.Lock()
+	recent := !mem.gone && time.Since(mem.seen) < offlineAfter
+	f.mu.Unlock()
+	return recent && f.m.broker.Client(mem.conn) != 0
+}
+
+// admit makes a session and a consumer for a slave.
+func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster string, old *member) subjects.JoinResponse {
+	heads := f.heads()
+	reseed, applied, start := f.compare(ctx, req.Databases, heads)
+	if err := f.m.store.Catalog().Enrol(req.ID, time.Now().UnixMilli()); err != nil {
+		return refuse(subjects.RefusedNotReady, "cannot enrol the slave: %v", err)
+	}
+	f.mu.Lock()
+	f.sessions++
+	session := f.sessions // of no other master: they begin where its term does
+	f.mu.Unlock()
+	consumer := fmt.Sprintf("node-%s-%d", req.ID, session)
+	wire := f.m.journal.reader()
+	if old != nil {
+		if err := wire.RemoveReader(ctx, old.consumer); err != nil {
+			f.m.log.Debug("cannot remove an old consumer", "node", req.ID, "error", err)
+		}
+	}
+	if err := wire.AddReader(ctx, consumer, start); err != nil {
+		return refuse(subjects.RefusedNotReady, "cannot make a consumer: %v", err)
+	}
+	conn := connName(req.ID, req.Boot)
+	client := f.m.broker.Client(conn)
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.members[req.ID] = &member{id: req.ID, boot: req.Boot, session: session, consumer: consumer, conn: conn, client: client, seen: now}
+	f.ledger.enter(req.ID, session, applied, now)
+	f.m.log.Info("slave joined", "node", req.ID, "session", session, "start", start)
+	return subjects.JoinResponse{Cluster: cluster, Term: heads.Term, Session: session, Consumer: consumer, Start: start, Heads: heads, Reseed: reseed}
+}
+
+// compare finds which of a slave's databases are not part of this log, what the
+// others have applied, and where its consumer must start.
+func (f *fleet) compare(ctx context.Context, theirs map[string]subjects.Head, ours subjects.HeadsMessage) (reseed map[string]string, applied map[string]uint64, start uint64) {
+	reseed, applied = map[string]string{}, map[string]uint64{}
+	start = ours.Cursor + 1
+	for name, head := range ours.Heads {
+		has, ok := theirs[name]
+		switch {
+		case !ok || has.Incarnation != head.Incarnation:
+			start = min(start, head.Incarnation+1)
+			if name == subjects.Catalog {
+				start = 1
+			}
+			continue
+		case has.Position > has.Incarnation && !f.inLog(ctx, has):
+			// Beyond the head it may well be: a slave is quicker than the master's
+			// own commit.
+			reseed[name] = fmt.Sprintf("what it has applied at position %d is not what the log has there", has.Position)
+			continue
+		}
+		applied[name] = has.Position
+		if has.Position < head.Position {
+			start = min(start, has.Position+1)
+		}
+	}
+	return reseed, applied, start
+}
+
+// inLog says whether a position with that chain is part of the log.
+func (f *fleet) inLog(ctx context.Context, h subjects.Head) bool {
+	entry, err := f.m.journal.reader().Get(ctx, h.Position)
+	return err == nil && entry.Message != nil && entry.Message.Header.Chain.String() == h.Chain
+}
