@@ -3,7 +3,6 @@
 package cluster_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
@@ -23,33 +22,17 @@ const tablesSQL = `SELECT name, type, sql FROM sqlite_schema WHERE name NOT LIKE
 
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// sumThroughDoor is a digest of all that a node answers when asked for the whole
-// of a database; "" is the master.
-func sumThroughDoor(t testing.TB, cl *client.Client, id, db string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	sum := sha256.New()
-	rows := func(sql string) (tables []string) {
-		for row, err := range cl.Rows(ctx, door(id), &subjects.Request{DB: db, SQL: sql}) {
-			if err != nil {
-				t.Fatalf("%s on %q: %v", sql, id, err)
-			}
-			var line []byte
-			for _, v := range row {
-				line = append(subjects.AppendValue(line, v), ' ')
-			}
-			fmt.Fprintf(sum, "%s\n", line)
-			if len(row) > 1 && string(row[1].Bytes()) == "table" {
-				tables = append(tables, string(row[0].Bytes()))
-			}
+// checksum is what a node answers when asked for the checksum of a database; ""
+// is the master.
+func (c *cluster) checksum(cl *client.Client, id, db string) string {
+	c.t.Helper()
+	var b []byte
+	for _, row := range c.do(cl, door(id), &subjects.Request{DB: db, SQL: "SHOW CHECKSUM"}).Results[0].Rows {
+		for _, v := range row {
+			b = append(subjects.AppendValue(b, v), ' ')
 		}
-		return tables
 	}
-	for _, table := range rows(tablesSQL) {
-		rows("SELECT rowid, * FROM " + quote(table) + " ORDER BY rowid")
-	}
-	return hex.EncodeToString(sum.Sum(nil))
+	return string(b)
 }
 
 // content is what a database file holds, in short.

@@ -78,7 +78,7 @@ func TestLargeTransactionsReplicateWholeInBoundedMemory(t *testing.T) {
 // peakMost bounds the memory of any process in the test of large transactions, in
 // MB, whatever their size: the page caches, a statement and its parts in several
 // forms, and what the garbage collector has not got to yet.
-const peakMost = 400
+const peakMost = 300
 
 // peak is the most memory that a process has had, in MB.
 func peak(t *testing.T, n *node) int {
