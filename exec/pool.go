@@ -89,7 +89,8 @@ type pool struct {
 	mu     sync.Mutex
 	idle   []*reader
 	lent   map[*reader]struct{}
-	wake   chan struct{} // closed and replaced when one comes back
+	parked map[*reader]*Snapshot // lent, but nobody uses them now
+	wake   chan struct{}         // closed and replaced when one comes back
 	closed bool
 }
 
@@ -103,7 +104,7 @@ func (p *pool) get(ctx context.Context, deadline time.Time) (*reader, error) {
 			return nil, ErrClosed
 		}
 		if p.lent == nil {
-			p.lent, p.wake = map[*reader]struct{}{}, make(chan struct{})
+			p.lent, p.parked, p.wake = map[*reader]struct{}{}, map[*reader]*Snapshot{}, make(chan struct{})
 		}
 		if n := len(p.idle); n > 0 {
 			c := p.idle[n-1]
@@ -152,6 +153,7 @@ func (p *pool) put(c *reader, applied Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.lent, c)
+	delete(p.parked, c)
 	if c.at != applied {
 		p.cool(c)
 	}
@@ -161,6 +163,42 @@ func (p *pool) put(c *reader, applied Position) {
 		}
 	} else {
 		p.idle = append(p.idle, c)
+	}
+	close(p.wake)
+	p.wake = make(chan struct{})
+}
+
+// park notes that nobody uses a snapshot for now.
+func (p *pool) park(s *Snapshot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.parked[s.c] = s
+	if p.closed {
+		p.reclaim(s)
+	}
+}
+
+// resume gives a parked snapshot back; false if it was reclaimed.
+func (p *pool) resume(s *Snapshot) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.parked[s.c] != s {
+		return false
+	}
+	delete(p.parked, s.c)
+	return true
+}
+
+// reclaim takes the connection of a parked snapshot away and closes it. p.mu is
+// held.
+func (p *pool) reclaim(s *Snapshot) {
+	delete(p.parked, s.c)
+	if !s.end() {
+		return // it is being closed
+	}
+	delete(p.lent, s.c)
+	if err := s.c.close(); err != nil {
+		p.warn(err)
 	}
 	close(p.wake)
 	p.wake = make(chan struct{})
@@ -187,8 +225,8 @@ func (p *pool) cool(c *reader) {
 	}
 }
 
-// close refuses new reads, waits for those in flight and, when ctx ends,
-// interrupts them.
+// close refuses new reads, takes parked snapshots away, waits for reads in flight
+// and, when ctx ends, interrupts them.
 func (p *pool) close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
@@ -197,6 +235,9 @@ func (p *pool) close(ctx context.Context) error {
 		errs = append(errs, c.close())
 	}
 	p.idle = nil
+	for _, s := range p.parked {
+		p.reclaim(s)
+	}
 	for len(p.lent) > 0 {
 		wake := p.wake
 		p.mu.Unlock()

@@ -64,13 +64,34 @@ func (s *Snapshot) Interrupt() {
 	}
 }
 
-// Close ends the snapshot.
+// Park lets go of the snapshot until Resume, for a client that may come back or
+// not. A database that is closed meanwhile does not wait for it.
+func (s *Snapshot) Park() { s.d.readers.park(s) }
+
+// Resume takes a parked snapshot up again. The error wraps [ErrClosed] if its
+// database was closed; there is nothing left to close then.
+func (s *Snapshot) Resume() error {
+	if !s.d.readers.resume(s) {
+		return fmt.Errorf("database %s: %w", s.d.name, ErrClosed)
+	}
+	return nil
+}
+
+// Close ends the snapshot, parked or not.
 func (s *Snapshot) Close() {
-	s.c.SetDeadline(time.Time{})
+	if s.end() {
+		s.c.SetDeadline(time.Time{})
+		s.d.readers.put(s.c, s.d.Applied())
+	}
+}
+
+// end gives up the connection; false if that was done before.
+func (s *Snapshot) end() bool {
 	s.life.Lock()
+	defer s.life.Unlock()
+	ended := s.closed
 	s.closed = true
-	s.life.Unlock()
-	s.d.readers.put(s.c, s.d.Applied())
+	return !ended
 }
 
 // Next prepares the statement of sql at offset off. A nil statement means that

@@ -49,3 +49,43 @@ func TestClosedStoreRefuses(t *testing.T) {
 	wantCode(t, "enrolled", err, subjects.CodeUnavailable)
 	wantCode(t, "set cursor", c.SetCursor(1), subjects.CodeUnavailable)
 }
+
+// A database is dropped at once although clients have left results unfinished, and
+// they hear about it.
+func TestParkedSnapshotsDoNotHoldUpClose(t *testing.T) {
+	h := newHistory(t)
+	n := newMaster(t, h)
+	h.command(n, "CREATE DATABASE d")
+	h.mustWrite(n, "d", "CREATE TABLE t AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 1000) SELECT i FROM n")
+	idle, busy, back := n.read("d"), n.read("d"), n.read("d")
+	var out subjects.Results
+	rows, err := idle.ReadAll([]subjects.Stmt{{SQL: "SELECT * FROM t"}}, &out, 10)
+	if err != nil || rows == nil {
+		t.Fatal(rows, err)
+	}
+	idle.Park()
+	back.Park()
+	if err := back.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := back.ReadNext("SELECT 1", nil, &out, 10); err != nil {
+		t.Fatal(err)
+	}
+	back.Close()
+	dropped := make(chan struct{})
+	go func() {
+		defer close(dropped)
+		h.command(n, "DROP DATABASE d")
+	}()
+	for idle.Resume() == nil {
+		idle.Park() // until the drop has begun
+	}
+	wantCode(t, "resume", idle.Resume(), subjects.CodeUnavailable)
+	rows.Close()
+	idle.Close()
+	busy.Park() // when its request is done
+	<-dropped
+	wantCode(t, "resume", busy.Resume(), subjects.CodeUnavailable)
+	busy.Close()
+	idle.Interrupt()
+}
