@@ -138,15 +138,12 @@ func (m *Master) followCatalog(ctx context.Context, cmd exec.Command, position u
 	}
 }
 
-// dropWait is how long running writes of a database may go on when it is dropped.
-const dropWait = 5 * time.Second
-
 // retire ends a writer for a drop: whoever waits is refused, what runs may finish
-// within dropWait and is interrupted then.
+// in a while and is interrupted then.
 func (w *writer) retire() {
 	w.end(errDropping)
 	w.stop(errDropping)
-	timer := time.AfterFunc(dropWait, w.interrupt)
+	timer := time.AfterFunc(w.m.opts.patience.drop, w.interrupt)
 	<-w.done
 	timer.Stop()
 	w.m.mu.Lock()

@@ -113,7 +113,6 @@ func (m *Master) handle(ctx context.Context, req *subjects.Request, writes bool,
 			respondError(answer, err)
 			return
 		}
-		defer m.sessions.put(s)
 		h.session = s
 		switch {
 		case h.db == "":
@@ -126,11 +125,28 @@ func (m *Master) handle(ctx context.Context, req *subjects.Request, writes bool,
 	resp := subjects.Response{Position: h.outcome.position, Applied: h.outcome.applied, Pending: h.outcome.pending}
 	if h.session != nil {
 		resp.Session = &subjects.SessionState{DB: h.session.db, Tx: h.session.tx != nil}
+		m.sessions.put(h.session) // the client's next request may come right after the answer
 	}
 	if err != nil {
 		resp.Error = exec.WireError(err)
 	}
-	answer(subjects.AppendResponse(nil, h.out.Bytes(), &resp), resp.Error)
+	data := encode(h.out.Bytes(), &resp)
+	answer(data, resp.Error)
+}
+
+// encode makes an answer around results. One that does not fit a message becomes
+// an error: the client would get nothing at all.
+func encode(results []byte, resp *subjects.Response) []byte {
+	data := subjects.AppendResponse(nil, results, resp)
+	if len(data) <= subjects.MaxRequest {
+		return data
+	}
+	size := float64(len(results)) / (1 << 20)
+	resp.Error = subjects.Errorf(subjects.CodeTooBig, "the results have %.1f MB, an answer %d MB at most: ask for fewer columns or statements at a time, and for parts of large values (substr)", size, subjects.MaxRequest>>20)
+	if resp.Applied != nil {
+		resp.Error.Message = fmt.Sprintf("the write is committed at position %d, but its results have %.1f MB, an answer %d MB at most", resp.Position, size, subjects.MaxRequest>>20)
+	}
+	return subjects.AppendResponse(nil, nil, resp)
 }
 
 // handler is one request being executed.
@@ -340,7 +356,8 @@ func respondWrite(answer reply, state *subjects.SessionState) func(*call, outcom
 				resp.Error = exec.WireError(err)
 			}
 		}
-		answer(subjects.AppendResponse(nil, c.results.Bytes(), &resp), resp.Error)
+		data := encode(c.results.Bytes(), &resp)
+		answer(data, resp.Error)
 	}
 }
 
@@ -352,9 +369,16 @@ func respondError(answer reply, err *subjects.Error) {
 // and returns how much of sql it was.
 func (h *handler) inTransaction(sql string, args []subjects.Value) (int, error) {
 	t := h.session.tx
+	if t.lost() {
+		h.endTransaction()
+		return 0, t.rolledBack()
+	}
 	if !t.holding {
 		n, err := t.read(h.ctx, sql, args, h.limit, &h.out)
-		if !h.writes || err == nil {
+		if t.lost() {
+			h.endTransaction()
+		}
+		if !h.writes || err == nil || t.lost() {
 			return n, err
 		}
 		// What a reader does not allow, the writer may: it will say.
@@ -442,11 +466,11 @@ func (h *handler) transactional(verb exec.Verb) error {
 		return nil
 	case exec.Rollback:
 		t := s.tx
-		lost, why := t.lost(), t.why
+		lost := t.lost()
 		t.rollback()
 		h.endTransaction()
 		if lost {
-			return subjects.Errorf(subjects.CodeTransaction, "the transaction was rolled back before: %s", why)
+			return t.rolledBack()
 		}
 		return nil
 	}
@@ -457,6 +481,9 @@ func (h *handler) transactional(verb exec.Verb) error {
 func (h *handler) commit() error {
 	t := h.session.tx
 	defer h.endTransaction()
+	if t.lost() {
+		return t.rolledBack()
+	}
 	if !t.holding {
 		return nil // it only read
 	}

@@ -1,5 +1,7 @@
 package agent
 
+import "time"
+
 // Waiting is how many writes wait for the writer of a database.
 func (m *Master) Waiting(db string) int {
 	w, err := m.writer(db)
@@ -9,4 +11,22 @@ func (m *Master) Waiting(db string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.waiting)
+}
+
+// Impatient makes a master end idle transactions, long ones, and what runs in a
+// database that is dropped, sooner than usual.
+func (o *MasterOptions) Impatient(idle, wanted, total, drop time.Duration) {
+	o.patience = patience{idle: idle, wanted: wanted, total: total, drop: drop}
+}
+
+// Expired says whether the transaction of a session was ended for it.
+func (m *Master) Expired(session string) bool {
+	m.sessions.mu.Lock()
+	defer m.sessions.mu.Unlock()
+	x := m.sessions.open[session]
+	if x == nil || !x.busy.TryLock() {
+		return false
+	}
+	defer x.busy.Unlock()
+	return x.tx != nil && x.tx.lost()
 }

@@ -114,7 +114,7 @@ func (f *fleet) run(ctx context.Context) {
 			f.mu.Unlock()
 			if now.Sub(swept) >= sweepEvery {
 				swept = now
-				f.m.sessions.sweep(now)
+				f.m.sessions.sweep(now, f.m.opts.patience)
 			}
 			if due {
 				published = now

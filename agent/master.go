@@ -41,6 +41,8 @@ type MasterOptions struct {
 	FreeBytes func(dir string) (uint64, error)
 	Version   string // of snapdb, for people
 	Logger    *slog.Logger
+
+	patience patience // with clients; zero: the usual one
 }
 
 // Errors of a master that does not start.
@@ -99,6 +101,9 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 	}
 	if o.FreeBytes == nil {
 		o.FreeBytes = exec.FreeBytes
+	}
+	if o.patience == (patience{}) {
+		o.patience = usualPatience()
 	}
 	m := &Master{opts: o, log: o.Logger, boot: randomID(), started: time.Now(),
 		writers: map[string]*writer{}, sessions: sessions{open: map[string]*session{}}, failed: make(chan error, 1),

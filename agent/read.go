@@ -18,8 +18,10 @@ const (
 	maxPatience = 10 * time.Minute
 	// cursorLife is how long an unfinished result waits to be gone on with.
 	cursorLife = 30 * time.Second
-	// maxCursors bounds unfinished results; each holds a read connection.
-	maxCursors = 32
+	// maxCursors bounds the unfinished results of one database: each holds one of
+	// its read connections, and some must be left for others. Beyond it the one
+	// that was left alone longest is given up.
+	maxCursors = 12
 )
 
 // reader answers read requests from a node's own copies, the same way on the
@@ -34,9 +36,11 @@ type reader struct {
 
 // cursor is a result cut at a page, waiting for the client to ask for more.
 type cursor struct {
+	db    *exec.Database
 	snap  *exec.Snapshot
 	rows  *exec.Rows
 	timer *time.Timer
+	left  time.Time // when it was last read from
 	at    uint64
 }
 
@@ -81,7 +85,7 @@ func (r *reader) query(ctx context.Context, db *exec.Database, stmts []subjects.
 		snap.Close()
 		return at, err
 	}
-	out.EndMore(rows.Types(), r.keep(&cursor{snap: snap, rows: rows, at: at}))
+	out.EndMore(rows.Types(), r.keep(&cursor{db: db, snap: snap, rows: rows, at: at}))
 	return at, nil
 }
 
@@ -96,15 +100,17 @@ func (r *reader) show(ctx context.Context, db *exec.Database, cmd exec.Command, 
 	return snap.Position().Number, snap.Show(ctx, cmd, out)
 }
 
-// keep stores a cursor and returns its token, or "" when there are too many: the
-// result is then cut for good.
+// keep stores a cursor and returns its token.
 func (r *reader) keep(c *cursor) string {
+	c.snap.Park()
+	c.left = time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || len(r.cursors) >= maxCursors {
+	if r.closed {
 		c.close()
 		return ""
 	}
+	r.makeRoom(c.db)
 	token := randomID()
 	r.cursors[token] = c
 	c.timer = time.AfterFunc(cursorLife, func() {
@@ -115,6 +121,27 @@ func (r *reader) keep(c *cursor) string {
 	return token
 }
 
+// makeRoom gives up the result of a database that was left alone longest, if it
+// has as many as it may. r.mu is held.
+func (r *reader) makeRoom(db *exec.Database) {
+	n, oldest := 0, ""
+	for token, c := range r.cursors {
+		if c.db != db {
+			continue
+		}
+		n++
+		if oldest == "" || c.left.Before(r.cursors[oldest].left) {
+			oldest = token
+		}
+	}
+	if n >= maxCursors {
+		c := r.cursors[oldest]
+		delete(r.cursors, oldest)
+		c.timer.Stop()
+		c.close()
+	}
+}
+
 func (r *reader) take(token string) *cursor {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,7 +150,17 @@ func (r *reader) take(token string) *cursor {
 	return c
 }
 
+// close gives up a cursor that was kept. Its statement may only be touched while
+// nobody can take the snapshot away.
 func (c *cursor) close() {
+	if err := c.snap.Resume(); err != nil {
+		return // the database is closed, and everything with it
+	}
+	c.end()
+}
+
+// end gives up a cursor that is being read.
+func (c *cursor) end() {
 	c.rows.Close()
 	c.snap.Close()
 }
@@ -132,15 +169,18 @@ func (c *cursor) close() {
 func (r *reader) more(ctx context.Context, token string, limit time.Time, out *subjects.Results) (uint64, error) {
 	c := r.take(token)
 	if c == nil {
-		return 0, subjects.Errorf(subjects.CodeBadRequest, "no unfinished result of that token: it was read to its end, or waited longer than %v", cursorLife)
+		return 0, subjects.Errorf(subjects.CodeBadRequest, "no unfinished result of that token: it was read to its end, was left alone longer than %v, or gave way to newer ones", cursorLife)
 	}
 	c.timer.Stop()
+	if err := c.snap.Resume(); err != nil {
+		return 0, fmt.Errorf("go on reading: %w", err)
+	}
 	c.snap.SetDeadline(limit)
 	release := whenDone(ctx, c.snap.Interrupt)
 	more, err := c.rows.Page(out, exec.PageBytes)
 	release()
 	if err != nil {
-		c.close()
+		c.end()
 		return c.at, fmt.Errorf("go on reading: %w", because(ctx, err))
 	}
 	if more {
@@ -149,7 +189,7 @@ func (r *reader) more(ctx context.Context, token string, limit time.Time, out *s
 	}
 	out.SetMS(float64(c.rows.Spent().Microseconds()) / 1000)
 	out.End(c.rows.Types(), 0, 0)
-	c.close()
+	c.end()
 	return c.at, nil
 }
 

@@ -12,19 +12,28 @@ import (
 	"github.com/snapdb/snapdb/subjects"
 )
 
-// Limits of sessions and their transactions.
+// Bounds of sessions.
 const (
 	// sessionLife is how long an unused session is kept.
 	sessionLife = 10 * time.Minute
 	// maxSessions bounds the sessions of a master.
 	maxSessions = 10_000
-	// txIdle is how long a transaction may hold the writer without a statement;
-	// txIdleWanted the same while others wait for it.
-	txIdle       = 30 * time.Second
-	txIdleWanted = 5 * time.Second
-	// txTotal is how long a transaction may hold the writer at all.
-	txTotal = 60 * time.Second
 )
+
+// patience is how long one client may keep others waiting.
+type patience struct {
+	// idle is how long a transaction may hold the writer or a snapshot without a
+	// statement; wanted the same while others wait for the writer.
+	idle, wanted time.Duration
+	// total is how long it may hold them at all.
+	total time.Duration
+	// drop is how long running writes may go on when their database is dropped.
+	drop time.Duration
+}
+
+func usualPatience() patience {
+	return patience{idle: 30 * time.Second, wanted: 5 * time.Second, total: 60 * time.Second, drop: 5 * time.Second}
+}
 
 // session is what the master remembers between the requests of one client: its
 // database, its counters, its open transaction.
@@ -79,15 +88,29 @@ func (s *sessions) put(x *session) {
 	x.busy.Unlock()
 }
 
-// sweep ends sessions nobody uses any more.
-func (s *sessions) sweep(now time.Time) {
+// sweep ends sessions nobody uses any more, and transactions that keep a snapshot
+// too long: it holds a read connection and the WAL. Those that hold the writer are
+// ended by it.
+func (s *sessions) sweep(now time.Time, p patience) {
 	s.mu.Lock()
 	var old []*session
 	for name, x := range s.open {
-		if now.Sub(x.used) > sessionLife && x.busy.TryLock() {
+		if !x.busy.TryLock() {
+			continue
+		}
+		idle := now.Sub(x.used)
+		switch {
+		case idle > sessionLife:
 			delete(s.open, name)
 			old = append(old, x)
+			continue
+		case x.tx == nil || x.tx.holding:
+		case idle > p.idle:
+			x.tx.expire(fmt.Sprintf("it did nothing for %v", p.idle))
+		case now.Sub(x.tx.began) > p.total:
+			x.tx.expire(fmt.Sprintf("it kept its snapshot longer than %v", p.total))
 		}
+		x.busy.Unlock()
 	}
 	s.mu.Unlock()
 	for _, x := range old {
@@ -104,13 +127,14 @@ type transaction struct {
 	w        *writer
 	call     *call // by which it takes the writer
 	counters subjects.Counters
-	snap     *exec.Snapshot // before it holds the writer
+	began    time.Time
+	snap     *exec.Snapshot // before it holds the writer; parked between requests
 	at       uint64         // position of snap
 
 	holding bool
 	steps   chan *step
-	over    chan struct{} // closed when the writer has let go
-	why     string        // why the writer let go by itself; read after over
+	over    chan struct{} // closed when the writer has let go, or the snapshot is given up
+	why     string        // why; read after over
 }
 
 // step is one request of a transaction that holds the writer, executed by the
@@ -131,7 +155,7 @@ type step struct {
 }
 
 func newTransaction(w *writer, counters subjects.Counters) *transaction {
-	return &transaction{w: w, counters: counters, steps: make(chan *step), over: make(chan struct{})}
+	return &transaction{w: w, counters: counters, began: time.Now(), steps: make(chan *step), over: make(chan struct{})}
 }
 
 // acquire takes the writer, waiting for those who came before.
@@ -178,12 +202,31 @@ func (t *transaction) read(ctx context.Context, sql string, args []subjects.Valu
 			return 0, err
 		}
 		t.snap, t.at = snap, snap.Position().Number
+	} else if err := t.snap.Resume(); err != nil {
+		t.expire("its database was dropped")
+		return 0, t.rolledBack()
 	}
+	defer t.snap.Park()
 	t.snap.SetDeadline(limit)
 	release := whenDone(ctx, t.snap.Interrupt)
 	n, err := t.snap.ReadNext(sql, args, out, exec.PageBytes)
 	release()
 	return n, because(ctx, err)
+}
+
+// expire ends a transaction that does not hold the writer, for a reason that its
+// client will hear.
+func (t *transaction) expire(why string) {
+	t.dropSnapshot()
+	if !t.lost() {
+		t.why = why
+		close(t.over)
+	}
+}
+
+// rolledBack is what a client hears of a transaction that was ended for it.
+func (t *transaction) rolledBack() *subjects.Error {
+	return subjects.Errorf(subjects.CodeTransaction, "the transaction was rolled back: %s", t.why)
 }
 
 // do hands a step to the writer's goroutine and waits for it.
@@ -194,7 +237,7 @@ func (t *transaction) do(s *step) error {
 		<-s.done
 		return s.err
 	case <-t.over:
-		return subjects.Errorf(subjects.CodeTransaction, "the transaction was rolled back: %s", t.why)
+		return t.rolledBack()
 	}
 }
 
@@ -215,7 +258,7 @@ func (t *transaction) dropSnapshot() {
 	}
 }
 
-// lost says whether the writer has ended the transaction by itself.
+// lost says whether the transaction was ended without its client.
 func (t *transaction) lost() bool {
 	select {
 	case <-t.over:
@@ -238,12 +281,15 @@ func (w *writer) transact(ctx context.Context, g *exec.Group, c *call) {
 		return
 	}
 	w.finish(c, outcome{met: true})
-	for end := time.Now().Add(txTotal); ; {
+	for end := time.Now().Add(w.m.opts.patience.total); ; {
 		s, why := w.nextStep(ctx, t, end)
 		if s == nil {
 			t.why = why
 			w.giveUp(g, tx)
 			return
+		}
+		if s.limit.After(end) {
+			s.limit = end
 		}
 		w.step(ctx, g, tx, t, s)
 		over := s.over
@@ -256,30 +302,30 @@ func (w *writer) transact(ctx context.Context, g *exec.Group, c *call) {
 
 // nextStep waits for the session's next statement within the limits.
 func (w *writer) nextStep(ctx context.Context, t *transaction, end time.Time) (*step, string) {
-	start := time.Now()
-	for {
-		patience := txIdle
+	start, p := time.Now(), w.m.opts.patience
+	for ctx.Err() == nil {
+		idle := p.idle
 		if !w.idle() {
-			patience = txIdleWanted
+			idle = p.wanted
 		}
 		now := time.Now()
 		switch {
 		case now.After(end):
-			return nil, fmt.Sprintf("it held the database longer than %v", txTotal)
-		case now.Sub(start) > patience:
-			return nil, fmt.Sprintf("it did nothing for %v", patience)
+			return nil, fmt.Sprintf("it held the database longer than %v", p.total)
+		case now.Sub(start) > idle:
+			return nil, fmt.Sprintf("it did nothing for %v", idle)
 		}
-		timer := time.NewTimer(min(time.Until(end), time.Second))
+		timer := time.NewTimer(min(end.Sub(now), p.wanted/5+time.Millisecond))
 		select {
 		case s := <-t.steps:
 			timer.Stop()
 			return s, ""
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, context.Cause(ctx).Error()
 		case <-timer.C:
 		}
 	}
+	return nil, context.Cause(ctx).Error()
 }
 
 // step executes one step of a transaction and says whether it has ended it.

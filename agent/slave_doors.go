@@ -116,7 +116,8 @@ func (s *Slave) answer(r micro.Request) {
 		if req.Session != "" {
 			resp.Session = &subjects.SessionState{DB: q.db} // a node keeps no sessions; the client remembers its database
 		}
-		reply(subjects.AppendResponse(nil, q.out.Bytes(), &resp), resp.Error)
+		data := encode(q.out.Bytes(), &resp)
+		reply(data, resp.Error)
 	})
 	if !taken {
 		respondError(reply, subjects.Errorf(subjects.CodeBusy, "node %s is stopping, or answers %d queries already: try again", s.id, maxQueries))
