@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -577,17 +578,16 @@ func TestSlaveShowsProgress(t *testing.T) {
 	o.write("a", "CREATE TABLE t (x)")
 	s := o.start(t.TempDir())
 	untilState(t, s, subjects.StateOnline)
-	many := []string{}
-	for range 3000 {
-		many = append(many, "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n < 1000) SELECT count(*) FROM c")
-	}
-	n := o.write("a", many...)
-	untilAt(t, s, "a", n)
-	until(t, "acknowledged", func() bool { return o.acked("a") == n })
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, ack := range o.acks {
-		if ack.Applying["a"] > 0 && ack.Session == 101 {
+	// How much work it takes for progress to be due depends on the machine.
+	for statements := 100; statements <= 25_600; statements *= 2 {
+		work := "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n < 1000) SELECT count(*) FROM c"
+		n := o.write("a", slices.Repeat([]string{work}, statements)...)
+		untilAt(t, s, "a", n)
+		until(t, "acknowledged", func() bool { return o.acked("a") == n })
+		o.mu.Lock()
+		shown := slices.ContainsFunc(o.acks, func(a subjects.AckMessage) bool { return a.Applying["a"] > 0 && a.Session == 101 })
+		o.mu.Unlock()
+		if shown {
 			return
 		}
 	}

@@ -176,7 +176,7 @@ func (a *applier) blob(m *subjects.Message, ref subjects.BlobRef) error {
 func (a *applier) txn(m *subjects.Message, t txnSource) error {
 	err := a.d.applyTxn(&a.state, t, func() error {
 		a.done++
-		if a.done&1023 == 0 && a.src.Progress != nil {
+		if a.done&15 == 0 && a.src.Progress != nil {
 			a.src.Progress(a.done)
 		}
 		return nil
