@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/client"
@@ -24,6 +26,8 @@ type cluster struct {
 	m      *agent.Master
 	slaves map[string]*agent.Slave
 	c      *client.Client
+
+	clients []*client.Client // closed at the end
 }
 
 // newCluster starts a master and slaves, and waits until all are in sync. Its end
@@ -61,7 +65,7 @@ func (c *cluster) connect() *client.Client {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Cleanup(cl.Close)
+	c.clients = append(c.clients, cl)
 	return cl
 }
 
@@ -102,6 +106,9 @@ func (c *cluster) down() {
 		c.stopSlave(id)
 	}
 	c.stopMaster()
+	for _, cl := range c.clients {
+		cl.Close()
+	}
 }
 
 // same fails unless all nodes come to hold the same content at the same positions.
@@ -307,4 +314,20 @@ func (s session) cancel(p *pending) {
 		}
 		return p.answered()
 	})
+}
+
+// ask is a request in the plain JSON of the control plane.
+func ask(t testing.TB, nc *nats.Conn, subject string, request, answer any) {
+	t.Helper()
+	body, err := json.Marshal(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := nc.RequestWithContext(testContext(t), subject, body)
+	if err != nil {
+		t.Fatalf("%s: %v", subject, err)
+	}
+	if err := json.Unmarshal(msg.Data, answer); err != nil {
+		t.Fatalf("%s: %s: %v", subject, msg.Data, err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -344,7 +345,19 @@ func unmet(c *call, o outcome) error {
 	if o.met || !c.wrote {
 		return nil
 	}
-	return subjects.Errorf(subjects.CodeNotAcknowledged, "committed at position %d, but ack %s was not met in time: applied by %d of %d slaves", o.position, c.rule, len(o.applied), len(o.applied)+len(o.pending))
+	return subjects.Errorf(subjects.CodeNotAcknowledged, "committed at position %d, but ack %s was not met in time: applied by %s, not yet by %s", o.position, c.rule, names(o.applied), names(o.pending))
+}
+
+// names lists nodes for people; the answer has all of them.
+func names(ids []string) string {
+	const most = 8
+	switch n := len(ids); {
+	case n == 0:
+		return "none"
+	case n > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(ids[:most], ", "), n-most)
+	}
+	return strings.Join(ids, ", ")
 }
 
 // respondWrite answers a write without a session.
