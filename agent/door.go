@@ -405,7 +405,7 @@ func (h *handler) inTransaction(sql string, args []subjects.Value) (int, error) 
 	}
 	s := &step{ctx: h.ctx, sql: sql, args: args, limit: h.limit, out: &h.out}
 	err := t.do(s)
-	if s.over || t.lost() {
+	if s.over { // not if it ended right after: the client hears of that with its next request
 		h.endTransaction()
 	}
 	return s.used, err

@@ -149,7 +149,7 @@ type step struct {
 	end    bool  // ROLLBACK
 
 	used int  // bytes of sql done
-	over bool // it has ended the transaction
+	over bool // the transaction has ended, and the client hears it
 	err  error
 	done chan struct{}
 }
@@ -237,6 +237,7 @@ func (t *transaction) do(s *step) error {
 		<-s.done
 		return s.err
 	case <-t.over:
+		s.over = true
 		return t.rolledBack()
 	}
 }
