@@ -56,11 +56,18 @@ func (e *ScriptError) Error() string {
 func (e *ScriptError) Unwrap() error { return e.Err }
 
 // FailedError ends a script that kept going.
-type FailedError struct{ Failed, Total int }
+type FailedError struct {
+	Failed, Total int
+	RolledBack    bool // with a failure, a whole transaction was undone
+}
 
 // Error counts.
 func (e *FailedError) Error() string {
-	return fmt.Sprintf("%d of %s failed; all others were applied", e.Failed, format.Count(int64(e.Total), "statement"))
+	text := fmt.Sprintf("%d of %s failed", e.Failed, format.Count(int64(e.Total), "statement"))
+	if e.RolledBack {
+		return text + ", with some of them the transactions they were in; all others were applied"
+	}
+	return text + "; all others were applied"
 }
 
 // script is one script being executed.
@@ -73,6 +80,7 @@ type script struct {
 	done    int // statements executed
 	begun   int // the statement that began the open transaction; 0: none is open
 	failed  int
+	undone  bool // a transaction was rolled back by a failure
 	total   int
 	defers  bool               // foreign keys are to be checked at COMMIT only
 	changed int64              // rows
@@ -80,29 +88,38 @@ type script struct {
 	display progress
 }
 
+// outside is the begun of a script that was called inside a transaction.
+const outside = -1
+
 // Script executes SQL and dot commands from r. name is for messages, "" if r is
-// part of a command line; size is the length of r in bytes, 0 if unknown. The error is a *[ScriptError], a
-// *[FailedError] if the shell keeps going, or [ErrQuit].
+// part of a command line; size is the length of r in bytes, 0 if unknown. The
+// error is a *[ScriptError], a *[FailedError] if the shell keeps going, or
+// [ErrQuit].
 func (s *Shell) Script(ctx context.Context, name string, r io.Reader, size int64) error {
 	x := &script{s: s, name: name, in: NewSplitter(r), display: progress{size: size, start: time.Now()}}
 	if s.Session.InTx() {
-		x.begun = 1
+		x.begun = outside
 	}
 	if s.Progress {
 		x.display.w = s.Stderr
 	}
 	defer x.display.clear()
-	if err := x.run(ctx); err != nil {
-		return err
+	err := x.run(ctx)
+	if err == nil && s.depth == 0 && s.Session.InTx() {
+		err = &ScriptError{Name: name, Line: x.in.line, Err: errors.New("the script ends inside a transaction"), Outcome: x.before(x.total + 1)}
 	}
-	if s.depth == 0 && s.Session.InTx() {
-		return &ScriptError{Name: name, Line: x.in.line, Err: errors.New("the script ends inside a transaction"), Outcome: x.before(x.total + 1)}
+	if err != nil {
+		if x.begun > 0 && !errors.Is(err, ErrQuit) {
+			// If this fails there is no connection, and the server will do it.
+			_, _ = s.Close(ctx)
+		}
+		return err
 	}
 	if x.display.clear(); s.Progress && s.depth == 0 && x.last != nil {
 		fmt.Fprintln(s.Stderr, format.Count(int64(x.total), "statement")+" · "+written(x.last, x.changed, time.Since(x.display.start)))
 	}
 	if x.failed > 0 {
-		return &FailedError{Failed: x.failed, Total: x.total}
+		return &FailedError{Failed: x.failed, Total: x.total, RolledBack: x.undone}
 	}
 	return nil
 }
@@ -148,16 +165,20 @@ func (x *script) take(ctx context.Context, st Statement) error {
 	case st.Dot:
 		err := x.s.Dot(ctx, st.SQL)
 		if err == nil || errors.Is(err, ErrQuit) {
+			x.watch(x.total + 1)
 			return err
 		}
 		var inner *ScriptError
 		if errors.As(err, &inner) {
 			return err
 		}
-		return x.fail(st, 0, err)
+		return x.fail([]Statement{st}, err)
 	case foreignKeysOff.MatchString(st.SQL):
 		x.s.note("%s line %d: %s was skipped; foreign keys are checked at COMMIT instead", x.name, st.Line, clip(st.SQL))
 		x.done, x.defers = st.Number, true
+		return nil
+	case foreignKeysOn.MatchString(st.SQL):
+		x.done, x.defers = st.Number, false
 		return nil
 	}
 	if err := x.execute(ctx, []Statement{st}); err != nil {
@@ -165,15 +186,18 @@ func (x *script) take(ctx context.Context, st Statement) error {
 	}
 	if x.defers && x.begun == st.Number {
 		if _, err := x.s.send(ctx, &subjects.Request{SQL: "PRAGMA defer_foreign_keys=ON"}); err != nil {
-			return x.fail(st, st.Number, fmt.Errorf("put off the checking of foreign keys: %w", err))
+			return x.fail([]Statement{st}, fmt.Errorf("put off the checking of foreign keys: %w", err))
 		}
 	}
 	return nil
 }
 
-// foreignKeysOff is how dumps begin. Foreign keys are on for good here: whether
-// they are must not differ between nodes.
-var foreignKeysOff = regexp.MustCompile(`(?i)^PRAGMA\s+foreign_keys\s*(=\s*|\(\s*)(OFF|0|NO|FALSE)\s*\)?$`)
+// Dumps begin with the first of these, and some end with the second. Foreign keys
+// are on for good here: whether they are must not differ between nodes.
+var (
+	foreignKeysOff = regexp.MustCompile(`(?i)^PRAGMA\s+foreign_keys\s*(=\s*|\(\s*)(OFF|0|NO|FALSE)\s*\)?$`)
+	foreignKeysOn  = regexp.MustCompile(`(?i)^PRAGMA\s+foreign_keys\s*(=\s*|\(\s*)(ON|1|YES|TRUE)\s*\)?$`)
+)
 
 // batchable statements only write, return little, and neither begin nor end
 // transactions nor change the database: what stands around them in a batch does
@@ -217,7 +241,7 @@ func (x *script) flush(ctx context.Context) error {
 // those before it have been executed.
 func (x *script) execute(ctx context.Context, batch []Statement) error {
 	for len(batch) > 0 {
-		inTx := x.begun > 0
+		inTx := x.begun != 0
 		err := x.send(ctx, batch)
 		if err == nil {
 			return nil
@@ -225,10 +249,10 @@ func (x *script) execute(ctx context.Context, batch []Statement) error {
 		k := failedStatement(err)
 		switch {
 		case len(batch) == 1 || k > len(batch) || hopeless(err) || inTx && k == 0:
-			return x.fail(batch[0], batch[len(batch)-1].Number, err)
+			return x.fail(batch, err)
 		case inTx:
-			x.did(batch[:k-1])
-			if err := x.fail(batch[k-1], batch[k-1].Number, err); err != nil {
+			x.done = batch[k-1].Number - 1
+			if err := x.fail(batch[k-1:k], err); err != nil {
 				return err
 			}
 			batch = batch[k:]
@@ -291,9 +315,6 @@ func (x *script) send(ctx context.Context, batch []Statement) error {
 
 // did notes that statements were executed, and whether a transaction is now open.
 func (x *script) did(batch []Statement) {
-	if len(batch) == 0 {
-		return
-	}
 	x.done = batch[len(batch)-1].Number
 	x.watch(batch[0].Number)
 }
@@ -307,54 +328,58 @@ func (x *script) watch(number int) {
 	}
 }
 
-// fail reports that the statements from st to number last did not succeed. It
-// returns nil if the script goes on.
-func (x *script) fail(st Statement, last int, err error) error {
+// fail reports that statements did not succeed. It returns nil if the script goes
+// on.
+func (x *script) fail(batch []Statement, err error) error {
+	st, n := batch[0], len(batch)
 	e := &ScriptError{Name: x.name, Line: st.Line, Number: st.Number, SQL: st.SQL, Err: err}
-	if st.Dot {
-		e.Number, e.SQL, last = 0, "", x.total
+	if st.Dot { // it counts as what comes behind the last statement
+		e.Number, e.SQL = 0, ""
+		st.Number, n = x.total+1, 1
 	}
-	if x.s.KeepGoing && !hopeless(err) {
-		x.watch(st.Number)
-		x.display.clear()
-		fmt.Fprintln(x.s.Stderr, "error: "+e.Error())
-		x.failed += max(1, last-st.Number+1)
-		return nil
+	if !x.s.KeepGoing || hopeless(err) {
+		e.Outcome = x.outcome(st.Number, st.Number+n-1, unknown(err))
+		return e
 	}
-	first := st.Number
-	if st.Dot {
-		first = x.total + 1
+	if x.begun != 0 && !x.s.Session.InTx() {
+		x.undone, e.Outcome = true, x.rolledBack()
 	}
-	e.Outcome = x.outcome(first, unknown(err))
-	return e
+	x.watch(st.Number)
+	x.display.clear()
+	fmt.Fprintln(x.s.Stderr, "error: "+e.Error())
+	x.failed += n
+	return nil
 }
 
 // broken reports that the script itself cannot be read on.
 func (x *script) broken(err error) error {
-	return fmt.Errorf("%s: %w\n%s", x.name, err, x.outcome(x.total+1, false))
+	return fmt.Errorf("%s: %w\n%s", x.name, err, x.outcome(x.total+1, x.total+1, false))
 }
 
-// outcome says what of the script is in the database, given that it stops at
-// statement number first. unclear is for an answer that never came.
-func (x *script) outcome(first int, unclear bool) string {
+// outcome says what of the script is in the database, given that it stops with
+// the statements from number first to last. unclear is for an answer that never
+// came.
+func (x *script) outcome(first, last int, unclear bool) string {
 	switch {
 	case x.failed == 0 && x.done >= first && x.begun == 0: // executed; what failed was to show it
 		return upTo(x.done) + " applied; nothing after it was"
-	case first == 1 && !unclear:
-		return "nothing was applied"
-	case unclear:
+	case unclear && x.begun != 0:
+		return "whether the transaction " + x.origin() + " was committed is not known; nothing after it was applied"
+	case unclear && first == last:
 		return x.before(first) + fmt.Sprintf("; whether statement %d was applied is not known", first)
+	case unclear:
+		return x.before(first) + fmt.Sprintf("; whether statements %d to %d were applied is not known, either all were or none", first, last)
+	case first == 1 && x.begun != outside:
+		return "nothing was applied"
 	}
 	return x.before(first) + fmt.Sprintf("; nothing of statement %d or after it was", first)
 }
 
 // before says what of the statements before number first is in the database.
 func (x *script) before(first int) string {
-	applied := first - 1
-	rolledBack := ""
-	if x.begun > 0 {
-		applied = x.begun - 1
-		rolledBack = fmt.Sprintf("; the transaction begun by statement %d was rolled back", x.begun)
+	applied, rolledBack := first-1, ""
+	if x.begun != 0 {
+		applied, rolledBack = max(x.begun-1, 0), "; "+x.rolledBack()
 	}
 	switch {
 	case x.failed > 0:
@@ -363,6 +388,23 @@ func (x *script) before(first int) string {
 		return "no statement was applied" + rolledBack
 	}
 	return upTo(applied) + " applied" + rolledBack
+}
+
+// rolledBack says what becomes of the open transaction: one that the script did
+// not begin is not the script's to end.
+func (x *script) rolledBack() string {
+	if x.begun == outside && x.s.Session.InTx() {
+		return "the transaction " + x.origin() + " is still open"
+	}
+	return "the transaction " + x.origin() + " was rolled back"
+}
+
+// origin says where the open transaction was begun.
+func (x *script) origin() string {
+	if x.begun == outside {
+		return "begun before the script"
+	}
+	return fmt.Sprintf("begun by statement %d", x.begun)
 }
 
 func upTo(n int) string {
