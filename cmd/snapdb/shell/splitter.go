@@ -46,6 +46,9 @@ type Splitter struct {
 	number int
 }
 
+// byteOrderMark is what some editors begin a file with.
+const byteOrderMark = "\ufeff"
+
 // NewSplitter reads SQL from r.
 func NewSplitter(r io.Reader) *Splitter { return &Splitter{r: r, line: 1} }
 
@@ -98,10 +101,10 @@ func (s *Splitter) Buffered() (Statement, bool) {
 	n, end := s.scan.next(s.buf[s.at:], s.eof)
 	s.at += n
 	switch {
-	case end != notYet:
-		return s.cut(end), true
 	case s.at-s.scan.skipped > maxStatement:
 		s.err = &TooLongError{Line: s.startLine()}
+	case end != notYet:
+		return s.cut(end), true
 	}
 	s.drop()
 	return Statement{}, false
@@ -114,13 +117,17 @@ func (s *Splitter) fill() {
 		copy(grown, s.buf)
 		s.buf = grown
 	}
-	n, err := s.r.Read(s.buf[start : start+chunkSize])
+	least := 1
+	if s.read == 0 {
+		least = len(byteOrderMark)
+	}
+	n, err := io.ReadAtLeast(s.r, s.buf[start:start+chunkSize], least)
 	if s.buf = s.buf[:start+n]; s.read == 0 {
-		s.buf = bytes.TrimPrefix(s.buf, []byte("\ufeff"))
+		s.buf = bytes.TrimPrefix(s.buf, []byte(byteOrderMark))
 	}
 	s.read += int64(n)
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		s.eof = true
 	case err != nil:
 		s.err = fmt.Errorf("read script: %w", err)
