@@ -196,7 +196,8 @@ func (t *transaction) acquire(ctx context.Context, limit time.Time) error {
 // snapshot and returns how much of sql it was. It returns exec.ErrWrites when the
 // statement needs the writer.
 func (t *transaction) read(ctx context.Context, sql string, args []subjects.Value, limit time.Time, out *subjects.Results) (int, error) {
-	if t.snap == nil {
+	first := t.snap == nil
+	if first {
 		snap, err := t.w.db.Read(ctx, limit, t.counters)
 		if err != nil {
 			return 0, err
@@ -206,11 +207,15 @@ func (t *transaction) read(ctx context.Context, sql string, args []subjects.Valu
 		t.expire("its database was dropped")
 		return 0, t.rolledBack()
 	}
-	defer t.snap.Park()
 	t.snap.SetDeadline(limit)
 	release := whenDone(ctx, t.snap.Interrupt)
 	n, err := t.snap.ReadNext(sql, args, out, exec.PageBytes)
 	release()
+	if err != nil && first {
+		t.dropSnapshot() // it has shown nothing that could become stale
+	} else {
+		t.snap.Park()
+	}
 	return n, because(ctx, err)
 }
 
