@@ -183,6 +183,31 @@ func TestTypedScript(t *testing.T) {
 	assertEqual(t, url)
 }
 
+func TestInterruptHurtsOnlyTheRunningStatement(t *testing.T) {
+	t.Parallel()
+	url := startCluster(t, 1)
+	s := openScreen(t, t.TempDir(), url)
+	s.run("CREATE DATABASE d; USE d; CREATE TABLE t (a);", "applied by snap1", "d> ")
+	s.run("BEGIN;", "d*> ")
+	s.run("INSERT INTO t VALUES (1);", "1 row · not committed yet")
+
+	s.press("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT count(*) FROM n;" + enter)
+	s.expect("FROM n;\r\n") // the terminal is out of the editor's hands: Ctrl-C is a signal now
+	s.press(ctrlC)
+	s.expect("error: ")
+	s.expect("cancel")
+	s.expect("d*> ") // the transaction is still there
+	s.run("INSERT INTO t VALUES (2);", "1 row · not committed yet")
+	s.run("COMMIT;", "position ", "d> ")
+
+	s.press("SELECT 'given up" + ctrlC)
+	s.expect("d> ")
+	s.run("SELECT count(*) AS n FROM t;", "│ 2 │", "d> ")
+	s.press(ctrlD)
+	s.ended()
+	assertEqual(t, url)
+}
+
 func TestHistoryIsKeptForItsOwnerOnly(t *testing.T) {
 	t.Parallel()
 	url := startCluster(t, 0)

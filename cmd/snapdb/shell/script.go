@@ -116,7 +116,7 @@ func (s *Shell) Script(ctx context.Context, name string, r io.Reader, size int64
 		return err
 	}
 	if x.display.clear(); s.Progress && s.depth == 0 && x.last != nil {
-		fmt.Fprintln(s.Stderr, format.Count(int64(x.total), "statement")+" · "+written(x.last, x.changed, time.Since(x.display.start)))
+		fmt.Fprintln(s.Stderr, strings.Join([]string{format.Count(int64(x.total), "statement"), format.Count(x.changed, "row"), written(x.last, time.Since(x.display.start))}, " · "))
 	}
 	if x.failed > 0 {
 		return &FailedError{Failed: x.failed, Total: x.total, RolledBack: x.undone}
@@ -308,7 +308,7 @@ func (x *script) send(ctx context.Context, batch []Statement) error {
 	}
 	if x.s.Timing {
 		x.display.clear()
-		fmt.Fprintln(x.s.Stderr, x.s.summary(resp, rows, time.Since(start)))
+		fmt.Fprintln(x.s.Stderr, x.s.summary(batch[len(batch)-1].SQL, resp, rows, time.Since(start)))
 	}
 	return nil
 }

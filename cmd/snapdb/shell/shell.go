@@ -174,28 +174,30 @@ func (s *Shell) execute(ctx context.Context, sql string) error {
 		rows, err = s.show(ctx, resp)
 	}
 	if s.Timing && resp != nil && (err == nil || resp.Position > 0) {
-		fmt.Fprintln(s.Stderr, s.summary(resp, rows, time.Since(start)))
+		fmt.Fprintln(s.Stderr, s.summary(sql, resp, rows, time.Since(start)))
 	}
 	return err
 }
 
-// summary is the line under a result: what was done, where it is in the log, and
-// who has it.
-func (s *Shell) summary(resp *subjects.Response, rows int64, took time.Duration) string {
-	switch {
+// summary is the line under the result of sql: what was done, where it is in the
+// log, and who has it.
+func (s *Shell) summary(sql string, resp *subjects.Response, rows int64, took time.Duration) string {
+	switch n := changes(resp); {
+	case isWrite(resp) && n == 0 && !changesRows(sql):
+		return written(resp, took)
 	case isWrite(resp):
-		return written(resp, changes(resp), took)
+		return format.Count(n, "row") + " · " + written(resp, took)
 	case rows > 0 || hasRows(resp):
 		return format.Count(rows, "row") + " · " + duration(took)
-	case s.Session.InTx() && changes(resp) > 0:
-		return format.Count(changes(resp), "row") + " · not committed yet · " + duration(took)
+	case s.Session.InTx() && n > 0:
+		return format.Count(n, "row") + " · not committed yet · " + duration(took)
 	}
 	return "done · " + duration(took)
 }
 
-// written describes a change of so many rows that is in the log.
-func written(resp *subjects.Response, rows int64, took time.Duration) string {
-	parts := []string{format.Count(rows, "row"), fmt.Sprintf("position %d", resp.Position)}
+// written says where a change is.
+func written(resp *subjects.Response, took time.Duration) string {
+	parts := []string{fmt.Sprintf("position %d", resp.Position)}
 	if len(resp.Applied) > 0 {
 		parts = append(parts, "applied by "+strings.Join(resp.Applied, " "))
 	}
@@ -208,6 +210,16 @@ func written(resp *subjects.Response, rows int64, took time.Duration) string {
 // isWrite says whether an answer is that of a change in the log.
 func isWrite(resp *subjects.Response) bool {
 	return resp.Position > 0 && (resp.Applied != nil || resp.Pending != nil)
+}
+
+// changesRows says whether a statement is of a kind that changes a number of rows
+// worth telling, even none.
+func changesRows(sql string) bool {
+	switch first, _ := words(sql); first {
+	case "insert", "replace", "update", "delete", "with":
+		return true
+	}
+	return false
 }
 
 func hasRows(resp *subjects.Response) bool {
