@@ -4,10 +4,13 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,6 +59,13 @@ func openScreen(t *testing.T, dir, url string, args ...string) *screen {
 		reading.Wait()
 		s.keys.Close()
 	})
+	return s
+}
+
+// openShell is openScreen, up to the first prompt.
+func openShell(t *testing.T, dir, url string, args ...string) *screen {
+	t.Helper()
+	s := openScreen(t, dir, url, args...)
 	s.expect("leaves")
 	s.expect("> ")
 	return s
@@ -155,7 +165,7 @@ func assertEqual(t *testing.T, url string) {
 func TestTypedScript(t *testing.T) {
 	t.Parallel()
 	url := startCluster(t, 3)
-	s := openScreen(t, t.TempDir(), url)
+	s := openShell(t, t.TempDir(), url)
 	who := "applied by snap1 snap2 snap3 · "
 	s.run("CREATE DATABASE SnapDB;", who, "(no database)> ")
 	s.run("USE SnapDB;", "done · ", "SnapDB> ")
@@ -186,7 +196,7 @@ func TestTypedScript(t *testing.T) {
 func TestInterruptHurtsOnlyTheRunningStatement(t *testing.T) {
 	t.Parallel()
 	url := startCluster(t, 1)
-	s := openScreen(t, t.TempDir(), url)
+	s := openShell(t, t.TempDir(), url)
 	s.run("CREATE DATABASE d; USE d; CREATE TABLE t (a);", "applied by snap1", "d> ")
 	s.run("BEGIN;", "d*> ")
 	s.run("INSERT INTO t VALUES (1);", "1 row · not committed yet")
@@ -200,6 +210,13 @@ func TestInterruptHurtsOnlyTheRunningStatement(t *testing.T) {
 	s.run("INSERT INTO t VALUES (2);", "1 row · not committed yet")
 	s.run("COMMIT;", "position ", "d> ")
 
+	s.run(".node snap1", "d@snap1> ")
+	s.press("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT count(*) FROM n;" + enter)
+	s.expect("FROM n;\r\n")
+	s.press(ctrlC)
+	s.expect("cancel")
+	s.run(".node master", "d> ")
+
 	s.press("SELECT 'given up" + ctrlC)
 	s.expect("d> ")
 	s.run("SELECT count(*) AS n FROM t;", "│ 2 │", "d> ")
@@ -212,13 +229,13 @@ func TestHistoryIsKeptForItsOwnerOnly(t *testing.T) {
 	t.Parallel()
 	url := startCluster(t, 0)
 	dir := t.TempDir()
-	s := openScreen(t, dir, url)
+	s := openShell(t, dir, url)
 	s.run("CREATE DATABASE d;", "position ", "> ")
 	s.run("SELECT 'needle';", "error: no database selected", "> ")
 	s.press(ctrlD)
 	s.ended()
 
-	s = openScreen(t, dir, url, "--db", "d")
+	s = openShell(t, dir, url, "--db", "d")
 	s.press(ctrlR)
 	s.expect("search: ")
 	s.press("needl")
@@ -241,7 +258,7 @@ func TestHistoryIsKeptForItsOwnerOnly(t *testing.T) {
 func TestShellEndsOnSIGTERMAndRollsBack(t *testing.T) {
 	t.Parallel()
 	url := startCluster(t, 1)
-	s := openScreen(t, t.TempDir(), url)
+	s := openShell(t, t.TempDir(), url)
 	s.run("CREATE DATABASE d; USE d; CREATE TABLE t (a);", "applied by snap1", "d> ")
 	s.run("BEGIN;", "d*> ")
 	s.run("INSERT INTO t VALUES (1);", "1 row · not committed yet", "d*> ")
@@ -258,4 +275,77 @@ func TestShellEndsOnSIGTERMAndRollsBack(t *testing.T) {
 		t.Errorf("after the end of the shell: %v\n%s", err, out)
 	}
 	assertEqual(t, url)
+}
+
+func TestInterruptedScriptSaysWhatWasApplied(t *testing.T) {
+	t.Parallel()
+	url := startCluster(t, 1)
+	s := openScreen(t, t.TempDir(), url, "-c", "CREATE DATABASE d; USE d; CREATE TABLE t (a); SELECT 'needle'",
+		"-c", "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT count(*) FROM n")
+	s.expect("needle")
+	s.press(ctrlC)
+	s.expect("statements 1 to 4 were applied; nothing of statement 5 or after it was")
+	var exit *osexec.ExitError
+	if err := s.cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
+		t.Errorf("snapdb ended with %v, want exit code %d", err, exitFailed)
+	}
+	assertEqual(t, url)
+}
+
+func TestLongScriptStreamsInConstantMemory(t *testing.T) {
+	t.Parallel()
+	url := startCluster(t, 0)
+	const statements, rows, size = 1000, 100, 50 << 20
+	row := "(" + strings.Repeat("9", 18) + ", '" + strings.Repeat("x", size/statements/rows-26) + "')"
+	statement := "INSERT INTO t VALUES " + strings.Repeat(row+",\n", rows-1) + row + ";\n"
+	pipe := filepath.Join(t.TempDir(), "long.sql")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := openScreen(t, t.TempDir(), url, pipe)
+	script, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer script.Close()
+	if _, err := script.WriteString("CREATE DATABASE d; USE d; CREATE TABLE t (a, b);\n"); err != nil {
+		t.Fatal(err)
+	}
+	for range statements {
+		if _, err := script.WriteString(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := script.WriteString("SELECT 'so far, so good';\n"); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(" MB · ") // how far it is
+	s.expect("so far, so good")
+	if used := peakMemory(t, s.cmd.Process.Pid); used > 80<<20 {
+		t.Errorf("the program took %d MB for a script of %d MB", used>>20, size>>20)
+	}
+	if err := script.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(fmt.Sprintf("%d statements · %d rows · position ", statements+4, statements*rows))
+	s.ended()
+}
+
+// peakMemory is the most that a process has had in memory, in bytes. What the
+// system tells after its end is also that of the parent it was forked from.
+func peakMemory(t *testing.T, pid int) int64 {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return 0 // not told
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	var kB int64
+	if _, err := fmt.Sscan(rest, &kB); err != nil {
+		t.Fatalf("VmHWM of %s: %v", status, err)
+	}
+	return kB << 10
 }

@@ -273,8 +273,8 @@ func (x *script) execute(ctx context.Context, batch []Statement) error {
 
 // send sends statements and shows their results.
 func (x *script) send(ctx context.Context, batch []Statement) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ErrInterrupted
 	}
 	req := &subjects.Request{}
 	for i, st := range batch {

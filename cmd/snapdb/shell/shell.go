@@ -18,6 +18,8 @@ const (
 	// cancelGrace is how long the answer to a cancelled statement is waited
 	// for, to learn whether it was cancelled in time.
 	cancelGrace = 2 * time.Second
+	// cancelEvery is how often the server is asked meanwhile.
+	cancelEvery = 100 * time.Millisecond
 	// answerGrace is how much longer than the server the shell waits.
 	answerGrace = 5 * time.Second
 	// serverLimit is more than the time limit of any request that names none.
@@ -26,6 +28,10 @@ const (
 
 // ErrQuit is returned when .quit was read.
 var ErrQuit = errors.New("quit")
+
+// ErrInterrupted is returned for a statement that was not sent any more, because
+// the context had ended.
+var ErrInterrupted = errors.New("interrupted")
 
 // ErrNoAnswer is returned for a statement that was interrupted, or took longer
 // than the server allows, without the server saying what came of it.
@@ -119,13 +125,18 @@ func (s *Shell) patience(ctx context.Context) (context.Context, func()) {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		// If the request to cancel is lost, so is the statement's answer.
-		_ = s.Session.Cancel()
-		select {
-		case <-wait.Done():
-		case <-time.After(cancelGrace):
-			cancel()
+		again := time.NewTicker(cancelEvery)
+		defer again.Stop()
+		for end := time.Now().Add(cancelGrace); time.Now().Before(end); {
+			// If this is lost, so is the statement's answer.
+			_ = s.Session.Cancel()
+			select {
+			case <-wait.Done():
+				return
+			case <-again.C: // the statement may not have begun before
+			}
 		}
+		cancel()
 	})
 	return wait, func() {
 		cancel()

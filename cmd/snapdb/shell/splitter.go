@@ -24,7 +24,7 @@ type Statement struct {
 }
 
 // chunkSize is how much of a script is read at a time, in bytes.
-const chunkSize = 64 << 10
+const chunkSize = 256 << 10
 
 // maxStatement is the longest statement that is read, in bytes. Longer ones could
 // not be sent anyway.
