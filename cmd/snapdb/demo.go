@@ -49,7 +49,11 @@ func demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "run a master and three slaves in one process, with sample data",
-		Args:  cobra.NoArgs,
+		Long: `demo runs a whole cluster in this process, with real files in a temporary
+directory: it executes a first script, makes a database to look around in, shows
+that every node holds the same, and stays until Ctrl-C.`,
+		Example: "  snapdb demo\n  snapdb demo --for 10s --nats 127.0.0.1:0",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			if lasts > 0 {
