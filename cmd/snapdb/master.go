@@ -50,7 +50,7 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Dir, "data", stateDir("master"), "data `DIR`ectory of the master")
+	f.StringVar(&o.Dir, "data", stateDir("master"), "`DIR` of the master's data")
 	f.StringVar(&o.Listen, "nats", agent.DefaultListen, "`HOST:PORT` where slaves and clients connect")
 	f.StringVar(&ack, "ack", "insync", "acknowledgement `RULE` for writes that name none: log, insync, all or a number of slaves")
 	f.Int64Var(&logMB, "log-max", 10<<10, "size of the log in `MB` at which writes are refused")

@@ -105,6 +105,10 @@ func loadConfig(cmd *cobra.Command) (*config, error) {
 	switch {
 	case path == "" || !must && errors.Is(err, fs.ErrNotExist):
 		return c, nil
+	case !must && errors.Is(err, fs.ErrPermission):
+		// Most likely the home directory is another user's, as behind sudo.
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: no config file is read: %v\n", err)
+		return c, nil
 	case err != nil:
 		return nil, usageError(fmt.Errorf("--config: %w", err))
 	}

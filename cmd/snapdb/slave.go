@@ -42,10 +42,11 @@ While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Dir, "data", stateDir("slave"), "data `DIR`ectory of the slave")
+	f.StringVar(&o.Dir, "data", stateDir("slave"), "`DIR` of the slave's data")
 	f.StringVar(&o.URL, "nats", client.DefaultURL, "`URL` of the master's broker")
 	f.StringVar(&o.ID, "id", "", "`NAME` of the node; kept in the data directory (default: the one kept there, else made from the host name)")
-	f.StringToStringVar(&o.Labels, "label", nil, "`KEY=VALUE` labels of the node")
+	f.StringToStringVar(&o.Labels, "label", nil, "`KEY=VALUE` to tell the node by; may be given several times")
+	f.Lookup("label").DefValue = "" // none, which would be shown as []
 	return cmd
 }
 

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/exec"
@@ -18,16 +17,20 @@ import (
 
 // explainStart says what to do about an error that kept a node from starting.
 func explainStart(err error) error {
+	var listen *net.OpError
+	var path *fs.PathError
 	switch {
 	case errors.Is(err, broker.ErrPortTaken):
 		return fmt.Errorf("--nats: %w\n  stop what listens there, or choose another address", err)
+	case errors.As(err, &listen) && listen.Op == "listen":
+		return fmt.Errorf("--nats: %w\n  choose an address of this machine that this user may listen at", err)
 	case errors.Is(err, exec.ErrInUse):
 		return fmt.Errorf("--data: %w\n  is snapdb running on it already? stop it, or choose another directory", err)
 	case errors.Is(err, exec.ErrNewer), errors.Is(err, exec.ErrRole), errors.Is(err, exec.ErrCluster):
 		return fmt.Errorf("--data: %w", err)
 	case errors.Is(err, exec.ErrNodeID):
 		return fmt.Errorf("--id: %w", err)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
+	case errors.As(err, &path):
 		return fmt.Errorf("--data: %w\n  choose a directory that this user can write to", err)
 	}
 	return err
