@@ -186,10 +186,12 @@ func (j *journal) renew(ctx context.Context, term uint64) error {
 // resolve finds out whether a message that was published after a known position
 // and not answered is in the log.
 func (j *journal) resolve(h *subjects.Header, known uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), j.patience)
-	defer cancel()
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	// Its time begins when the other publishes under way have ended, which may have
+	// no answer either.
+	ctx, cancel := context.WithTimeout(context.Background(), j.patience)
+	defer cancel()
 	j.log.Warn("the log did not answer a publish; finding out whether it was stored", "log_id", h.ID)
 	if j.term == h.Term {
 		// Another master's claim ends the term as well as an own one.
@@ -221,6 +223,10 @@ func (j *journal) revive(ctx context.Context) error {
 	defer j.mu.Unlock()
 	if !j.silent {
 		return nil
+	}
+	// First the answers that say so; what is still under way is lost.
+	if err := j.public.FlushWithContext(ctx); err != nil {
+		j.log.Warn("restarting the broker before all answers are sent", "error", err)
 	}
 	if err := j.broker.Restart(ctx); err != nil {
 		return fmt.Errorf("restart broker: %w", err)

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/snapdb/snapdb/agent/blob"
@@ -43,6 +44,10 @@ type MasterOptions struct {
 	Logger    *slog.Logger
 
 	patience patience // with clients; zero: the usual one
+	// publishPatience is the journal's; 0: the usual one. Tests shorten it.
+	publishPatience time.Duration
+	// dial adds options to the journal's connection. Tests cut it.
+	dial func(*broker.Broker) []nats.Option
 }
 
 // Errors of a master that does not start.
@@ -105,6 +110,9 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 	if o.patience == (patience{}) {
 		o.patience = usualPatience()
 	}
+	if o.publishPatience == 0 {
+		o.publishPatience = publishPatience
+	}
 	m := &Master{opts: o, log: o.Logger, boot: randomID(), started: time.Now(),
 		writers: map[string]*writer{}, sessions: sessions{open: map[string]*session{}}, failed: make(chan error, 1),
 		catalog: make(chan struct{}, 1), crew: newCrew(maxRequests), admitter: newCrew(maxJoins)}
@@ -118,7 +126,7 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 func (m *Master) start(ctx context.Context) error {
 	var err error
 	m.store, err = exec.Open(m.opts.Dir, exec.Options{Role: exec.RoleMaster, Logger: m.log,
-		Spill: func() (exec.Spill, error) { return m.blobs.Create() }})
+		Spill: func() (exec.Spill, error) { return m.blobs.Create(m.journal.known.Load()) }})
 	if err != nil {
 		return err
 	}
@@ -136,11 +144,17 @@ func (m *Master) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode epoch: %w", err)
 	}
-	m.journal = &journal{log: m.log, broker: m.broker, master: m.boot, claim: claim, patience: publishPatience, deposed: m.stepDown}
+	m.journal = &journal{log: m.log, broker: m.broker, master: m.boot, claim: claim, patience: m.opts.publishPatience, deposed: m.stepDown}
+	if m.opts.dial != nil {
+		m.journal.dial = m.opts.dial(m.broker)
+	}
 	if err := m.journal.open(ctx); err != nil {
 		return err
 	}
 	if err := m.catchUp(ctx); err != nil {
+		return err
+	}
+	if err := m.settleDrafts(ctx); err != nil {
 		return err
 	}
 	return m.open(ctx)

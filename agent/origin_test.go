@@ -50,7 +50,7 @@ func newOrigin(t testing.TB) *origin {
 		t.Fatal(err)
 	}
 	o.store, err = exec.Open(filepath.Join(o.dir, "store"), exec.Options{Role: exec.RoleMaster, Logger: quiet(),
-		Spill: func() (exec.Spill, error) { return o.blobs.Create() }})
+		Spill: func() (exec.Spill, error) { return o.blobs.Create(0) }})
 	if err != nil {
 		t.Fatal(err)
 	}

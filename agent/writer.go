@@ -361,8 +361,13 @@ func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 
 // unlogged ends a group that is not in the log, or not known to be.
 func (w *writer) unlogged(g *exec.Group, done []*call, err error) {
-	rollback := g.Rollback()
 	failed := notLogged(err)
+	unknown := failed.Code == subjects.CodeOutcomeUnknown
+	end := g.Rollback
+	if unknown {
+		end = g.Leave
+	}
+	rollback := end()
 	for _, c := range done {
 		c.failed = failed
 		w.finish(c, outcome{})
@@ -371,7 +376,7 @@ func (w *writer) unlogged(g *exec.Group, done []*call, err error) {
 		w.broken(fmt.Errorf("roll back group: %w", rollback))
 		return
 	}
-	if failed.Code == subjects.CodeOutcomeUnknown {
+	if unknown {
 		w.stop(errors.New("the log did not answer; the broker is being restarted"))
 		w.m.revive(w)
 		return

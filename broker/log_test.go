@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/broker/brokertest"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -180,20 +181,20 @@ func TestMessageThatNoReaderCouldTakeIsRefused(t *testing.T) {
 func TestUnansweredPublishIsClearedUpByTheNextEpoch(t *testing.T) {
 	for _, c := range []struct {
 		name   string
+		fault  brokertest.Fault
 		stored bool
-	}{{"lost on the way out", false}, {"lost on the way back", true}} {
+	}{{"lost on the way out", brokertest.LosePublish, false}, {"lost on the way back", brokertest.LoseAck, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			m := start(t)
 			before := m.append("before")
-			w := &wire{b: m.Broker, loseAck: c.stored}
-			log := openLog(t, m.Broker, ownConn(t, m.Broker, nats.InProcessServer(w)))
-			w.losing.Store(true)
+			var w brokertest.Wire
+			log := openLog(t, m.Broker, ownConn(t, m.Broker, w.Option(m.Broker)))
+			w.Set(c.fault)
 			ctx, cancel := context.WithTimeout(testContext(t), 300*time.Millisecond)
 			defer cancel()
 			if _, err := log.Append(ctx, m.header("lost"), []byte("lost")); !errors.Is(err, broker.ErrUnanswered) {
 				t.Fatalf("error %v, want ErrUnanswered", err)
 			}
-			w.losing.Store(false)
 
 			last, err := log.LastEpoch(testContext(t))
 			if err != nil {

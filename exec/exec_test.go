@@ -405,11 +405,14 @@ func (h *history) step(n *node, batch int) bool {
 }
 
 // blobs keeps large bodies in a folder.
-type blobs struct{ dir string }
+type blobs struct {
+	dir  string
+	kept int
+}
 
 func (b *blobs) spill() (exec.Spill, error) {
 	f, err := os.CreateTemp(b.dir, "spill-")
-	return &spill{f: f, h: sha256.New()}, err
+	return &spill{b: b, f: f, name: f.Name(), h: sha256.New()}, err
 }
 
 func (b *blobs) open(_ context.Context, ref subjects.BlobRef) (io.ReadCloser, error) {
@@ -417,7 +420,9 @@ func (b *blobs) open(_ context.Context, ref subjects.BlobRef) (io.ReadCloser, er
 }
 
 type spill struct {
+	b    *blobs
 	f    *os.File
+	name string
 	h    hash.Hash
 	size int64
 }
@@ -430,13 +435,16 @@ func (s *spill) Write(p []byte) (int, error) {
 
 func (s *spill) Commit() (subjects.BlobRef, error) {
 	ref := subjects.BlobRef{Digest: hex.EncodeToString(s.h.Sum(nil)), Size: s.size}
-	err := errors.Join(s.f.Sync(), s.f.Close(), os.Rename(s.f.Name(), filepath.Join(filepath.Dir(s.f.Name()), ref.Digest)))
+	s.name = filepath.Join(s.b.dir, ref.Digest)
+	err := errors.Join(s.f.Sync(), s.f.Close(), os.Rename(s.f.Name(), s.name))
 	return ref, err
 }
 
+func (s *spill) Keep() { s.b.kept++ }
+
 func (s *spill) Abort() {
 	s.f.Close()
-	os.Remove(s.f.Name())
+	os.Remove(s.name)
 }
 
 func wantCode(t tb, what string, err error, code subjects.Code) {

@@ -19,11 +19,13 @@ const (
 )
 
 // Spill is a place on disk for a body that is too large for a message. It is
-// written once, then either committed, which makes it durable and names it by
-// its digest, or aborted. [Options.Spill] makes them.
+// written once, then committed, which makes it durable and names it by its
+// digest, and kept once the log has the message that names it; or aborted, before
+// or after it was committed. [Options.Spill] makes them.
 type Spill interface {
 	io.Writer
 	Commit() (subjects.BlobRef, error)
+	Keep()
 	Abort()
 }
 
@@ -290,7 +292,6 @@ func (g *Group) Seal() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store large transaction: %w", err)
 	}
-	g.large = nil
 	g.body = subjects.AppendBody(nil, &subjects.Body{DB: g.d.name, Engine: g.d.engine, Blob: &ref})
 	return g.body, nil
 }
@@ -300,6 +301,9 @@ func (g *Group) Seal() ([]byte, error) {
 // must replay it, not that the group failed.
 func (g *Group) Commit(position uint64, chain subjects.Chain) error {
 	defer g.end()
+	if g.large != nil {
+		g.large.Keep()
+	}
 	err := g.d.commit(Position{position, chain}, g.ids)
 	if err != nil {
 		g.d.rollback(g.touched)
@@ -318,6 +322,13 @@ func (g *Group) Rollback() error {
 		g.large.Abort()
 	}
 	return g.d.rollback(g.touched)
+}
+
+// Leave is Rollback for a group that the log may hold all the same: the blob that
+// its message would name stays until that is known.
+func (g *Group) Leave() error {
+	g.large = nil
+	return g.Rollback()
 }
 
 func (g *Group) end() {

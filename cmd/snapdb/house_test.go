@@ -25,7 +25,7 @@ const module = "github.com/snapdb/snapdb"
 var rooms = map[string]struct{ rooms, modules []string }{
 	"subjects": {nil, nil},
 	"exec":     {[]string{"subjects", "exec"}, []string{"modernc.org/sqlite", "modernc.org/libc", "golang.org/x/sys"}},
-	"broker":   {[]string{"subjects"}, []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/nats-io/nkeys"}},
+	"broker":   {[]string{"subjects", "broker"}, []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/nats-io/nkeys"}},
 	"agent":    {[]string{"subjects", "exec", "broker", "agent"}, []string{"github.com/nats-io/nats.go", "golang.org/x/sys"}},
 	"cmd":      {[]string{"subjects", "exec", "broker", "agent", "dashboard", "cmd"}, []string{"*"}},
 }
