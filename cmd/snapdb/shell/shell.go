@@ -57,6 +57,8 @@ type Config struct {
 // Shell executes what it is given in one session. It is for one goroutine.
 type Shell struct {
 	Config
+	writer   format.Writer // of results in the format written
+	written  format.Kind
 	position uint64 // of the last write, for reads from a node
 	depth    int    // of .read in .read
 	history  func() []string
@@ -153,7 +155,7 @@ func (s *Shell) show(ctx context.Context, resp *subjects.Response) (rows int64, 
 		if len(r.Columns) == 0 {
 			continue
 		}
-		w := format.New(s.Format, s.Stdout)
+		w := s.results()
 		if err := w.Begin(r.Columns); err != nil {
 			return rows, err
 		}
@@ -174,6 +176,15 @@ func (s *Shell) show(ctx context.Context, resp *subjects.Response) (rows int64, 
 		}
 	}
 	return rows, nil
+}
+
+// results writes results in the current format. It stays the same as long as that
+// does, because what a result looks like depends on there being one before it.
+func (s *Shell) results() format.Writer {
+	if s.writer == nil || s.written != s.Format {
+		s.writer, s.written = format.New(s.Format, s.Stdout), s.Format
+	}
+	return s.writer
 }
 
 // execute sends one statement or text, shows what it returns, and what it did.
