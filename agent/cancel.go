@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -89,6 +90,31 @@ func (w *writer) withdraw(c *call, why *subjects.Error) {
 		c.fail(nothingChanged(why))
 	}
 }
+
+// expire refuses calls that have waited longer than they may. The writer itself may
+// be busy with a transaction.
+func (w *writer) expire(now time.Time) {
+	w.mu.Lock()
+	var late []*call
+	left := w.waiting[:0]
+	for _, c := range w.waiting {
+		if now.Before(c.deadline) {
+			left = append(left, c)
+			continue
+		}
+		late = append(late, c)
+		w.bytes -= c.size
+	}
+	clear(w.waiting[len(left):])
+	w.waiting = left
+	w.mu.Unlock()
+	for _, c := range late {
+		c.fail(errWaited)
+	}
+}
+
+// errWaited: the writer did not come to a call in time.
+var errWaited = subjects.Errorf(subjects.CodeTimeout, "the request waited longer than its time limit; nothing was changed")
 
 // interrupt stops whatever is being executed.
 func (w *writer) interrupt() {

@@ -18,6 +18,9 @@ func (h *handler) changeCatalog(cmd exec.Command) error {
 	if h.session != nil && h.session.tx != nil {
 		return subjects.Errorf(subjects.CodeTransaction, "CREATE and DROP DATABASE are not allowed inside a transaction")
 	}
+	if h.req.ID != "" {
+		return subjects.Errorf(subjects.CodeBadRequest, `CREATE and DROP DATABASE take no "id": IF [NOT] EXISTS makes them repeat-safe`)
+	}
 	done := make(chan struct{})
 	c := &call{ctx: h.ctx, req: h.req, rule: h.req.Ack, deadline: deadline(h.req, writePatience), wrote: true, answer: func(_ *call, o outcome) {
 		h.outcome = o

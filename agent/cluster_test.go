@@ -221,6 +221,15 @@ func (c *cluster) untilInSync(ids ...string) {
 	})
 }
 
+// untilGone waits until the master knows that a slave has stopped.
+func (c *cluster) untilGone(id string) {
+	c.t.Helper()
+	until(c.t, id+" is gone", func() bool {
+		n := c.node(id)
+		return n.State == subjects.StateStopped && len(n.InSync) == 0
+	})
+}
+
 // pending is a request being executed.
 type pending struct {
 	t    testing.TB

@@ -179,6 +179,9 @@ func (h *handler) run() error {
 		// now, the rest of it would be writes of their own.
 		return subjects.Errorf(subjects.CodeTransaction, "the session has no open transaction any more, it was rolled back with all that it had done; nothing of this request was executed")
 	}
+	if h.req.ID != "" && h.session != nil && h.session.tx != nil {
+		return subjects.Errorf(subjects.CodeBadRequest, `an "id" makes a request repeat-safe; the requests of a transaction are not, and take none`)
+	}
 	if len(h.req.Stmts) == 0 {
 		return h.text(h.req.SQL, h.req.Args)
 	}

@@ -112,6 +112,7 @@ func (f *fleet) run(ctx context.Context) {
 			due := old >= headsEvery || f.dirty && old >= headsMost
 			f.dirty = f.dirty && !due
 			f.mu.Unlock()
+			f.m.eachWriter(func(w *writer) { w.expire(now) })
 			if now.Sub(swept) >= sweepEvery {
 				swept = now
 				f.m.sessions.sweep(now, f.m.opts.patience)

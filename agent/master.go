@@ -267,6 +267,15 @@ func (m *Master) writer(name string) (*writer, *subjects.Error) {
 	return w, nil
 }
 
+// eachWriter calls f for every writer; f must not wait.
+func (m *Master) eachWriter(f func(*writer)) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, w := range m.writers {
+		f(w)
+	}
+}
+
 // URL is where slaves and clients connect.
 func (m *Master) URL() string { return m.broker.URL() }
 
@@ -300,11 +309,7 @@ func (m *Master) Stop(ctx context.Context) error {
 	for _, s := range m.services {
 		errs = append(errs, s.Stop())
 	}
-	m.mu.RLock()
-	for _, w := range m.writers {
-		w.interrupt()
-	}
-	m.mu.RUnlock()
+	m.eachWriter((*writer).interrupt)
 	m.crew.close()
 	m.admitter.close()
 	m.wg.Wait()

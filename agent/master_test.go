@@ -86,7 +86,7 @@ func TestAcknowledgementRules(t *testing.T) {
 	wantCode(t, "create", resp, err, subjects.CodeBadRequest)
 
 	c.stopSlave("s3")
-	until(t, "s3 has left", func() bool { return c.node("s3").State == subjects.StateStopped })
+	c.untilGone("s3")
 	for range 20 {
 		met("insync", 2, "s3")
 	}
@@ -227,7 +227,7 @@ func TestForgedAcknowledgements(t *testing.T) {
 	c.do("", "CREATE DATABASE a")
 	c.do("a", "CREATE TABLE t (x)")
 	c.stopSlave("s2")
-	until(t, "s2 has left", func() bool { return c.node("s2").State == subjects.StateStopped })
+	c.untilGone("s2")
 	nc, err := nats.Connect(c.m.URL())
 	if err != nil {
 		t.Fatal(err)

@@ -173,8 +173,6 @@ func (t *transaction) acquire(ctx context.Context, limit time.Time) error {
 	if err := t.w.submit(c); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithDeadlineCause(ctx, limit, errTooLong)
-	defer cancel()
 	release := whenDone(ctx, func() { t.w.withdraw(c, ending(ctx)) })
 	// The writer always answers: it refuses the call, or holds for it.
 	err := <-held

@@ -285,7 +285,7 @@ func (w *writer) setRunning(c *call) {
 // fault of this database, not of the call.
 func (w *writer) execute(g *exec.Group, c *call) error {
 	if time.Now().After(c.deadline) {
-		c.failed = subjects.Errorf(subjects.CodeTimeout, "the request waited longer than its time limit; nothing was changed")
+		c.failed = errWaited
 		return nil
 	}
 	tx, err := g.Open(subjects.Txn{Now: time.Now().UnixMilli(), Seed: rand.Uint64(), Counters: c.counters, ID: c.req.ID})
