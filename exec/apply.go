@@ -174,6 +174,10 @@ func (a *applier) blob(m *subjects.Message, ref subjects.BlobRef) error {
 }
 
 func (a *applier) txn(m *subjects.Message, t txnSource) error {
+	// An interrupt that comes between two transactions is forgotten by the second.
+	if err := a.ctx.Err(); err != nil {
+		return err
+	}
 	err := a.d.applyTxn(&a.state, t, func() error {
 		a.done++
 		if a.done&15 == 0 && a.src.Progress != nil {
@@ -279,6 +283,10 @@ func (d *Database) applyStmt(x *execution, state *connState, ls *subjects.LogStm
 		return fmt.Errorf("%w: not one statement: %q", errDiffers, clip(ls.SQL))
 	}
 	defer st.Close()
+	switch st.Op() {
+	case engine.OpBegin, engine.OpCommit, engine.OpRollback:
+		return fmt.Errorf("%w: no statement of a transaction: %q", errDiffers, clip(ls.SQL))
+	}
 	err = x.write(st, state, ls.Args, out)
 	var failed failure
 	switch {

@@ -312,7 +312,7 @@ func produce(st *engine.Stmt, out *subjects.Results, visit func(subjects.Value))
 // sameEverywhere says whether an error depends on nothing but SQL and content.
 func sameEverywhere(err error) bool {
 	var we *subjects.Error
-	if errors.As(err, &we) || errors.Is(err, engine.ErrRandomName) {
+	if errors.As(err, &we) || errors.Is(err, engine.ErrRandomName) || errors.Is(err, engine.ErrArguments) || errors.Is(err, engine.ErrText) {
 		return true
 	}
 	var ee *engine.Error
