@@ -71,24 +71,21 @@ func (c *Catalog) entries() ([]entry, error) {
 // file open.
 const maxDatabases = 10_000
 
-// Check says whether cmd, a CREATE or DROP DATABASE, can be logged now. exists
-// is true when IF [NOT] EXISTS makes it a statement without effect.
+// Check says whether cmd, a CREATE or DROP DATABASE, can be logged now, and
+// whether IF [NOT] EXISTS makes it a command without effect.
 func (s *Store) Check(cmd Command) (noEffect bool, err error) {
-	d, missing := s.Database(cmd.Name)
+	_, missing := s.Database(cmd.Name)
 	if cmd.Verb == DropDatabase {
 		if missing != nil && !cmd.If {
 			return false, missing
 		}
 		return missing != nil, nil
 	}
-	if err := subjects.CheckDatabase(cmd.Name); err != nil {
-		return false, subjects.Errorf(subjects.CodeDenied, "%v", err)
+	if missing == nil && cmd.If {
+		return true, nil
 	}
-	if missing == nil {
-		if cmd.If {
-			return true, nil
-		}
-		return false, subjects.Errorf(subjects.CodeExists, "database %s already exists", d.name)
+	if err := s.creatable(cmd.Name); err != nil {
+		return false, err
 	}
 	if len(s.Databases()) >= maxDatabases {
 		return false, subjects.Errorf(subjects.CodeTooBig, "too many databases (%d)", maxDatabases)
@@ -121,16 +118,31 @@ func (s *Store) ApplyCatalog(m *subjects.Message) error {
 	if err := subjects.DecodeBody(m.Data, &body); err != nil {
 		return &DivergedError{subjects.Catalog, m.Position, "the message cannot be read", err}
 	}
-	for i := range body.Txns {
-		for _, ls := range body.Txns[i].Stmts {
-			cmd, _, err := ParseCommand(ls.SQL)
-			if err == nil {
-				err = s.applyCommand(cmd, m, body.Txns[i].Now)
-			}
-			if err != nil {
-				return fmt.Errorf("apply %q at %d: %w", clip(ls.SQL), m.Position, err)
-			}
-		}
+	if len(body.Txns) != 1 || len(body.Txns[0].Stmts) != 1 {
+		return &DivergedError{subjects.Catalog, m.Position, "a message of the catalog must hold one statement", nil}
+	}
+	sql := body.Txns[0].Stmts[0].SQL
+	cmd, _, err := ParseCommand(sql)
+	if err == nil && cmd.Verb == CreateDatabase {
+		err = s.creatable(cmd.Name)
+	}
+	if err != nil {
+		return &DivergedError{subjects.Catalog, m.Position, fmt.Sprintf("%q cannot be executed", clip(sql)), err}
+	}
+	if err := s.applyCommand(cmd, m, body.Txns[0].Now); err != nil {
+		return fmt.Errorf("apply %q at %d: %w", clip(sql), m.Position, err)
+	}
+	return nil
+}
+
+// creatable says whether a database of that name can be made: it becomes the name
+// of a file, and must not be that of another database.
+func (s *Store) creatable(name string) error {
+	if err := subjects.CheckDatabase(name); err != nil {
+		return subjects.Errorf(subjects.CodeDenied, "%v", err)
+	}
+	if d, err := s.Database(name); err == nil {
+		return subjects.Errorf(subjects.CodeExists, "database %s already exists", d.name)
 	}
 	return nil
 }

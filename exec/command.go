@@ -3,6 +3,7 @@ package exec
 import (
 	"strings"
 
+	"github.com/snapdb/snapdb/exec/engine"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -41,7 +42,7 @@ type Command struct {
 // is SQLite's business. The error is for a text that can only be meant as a
 // command but is not a correct one.
 func ParseCommand(sql string) (cmd Command, n int, err error) {
-	p := words{sql: sql}
+	p := words{sql: sql, at: engine.SkipBlank(sql, 0)}
 	p.advance()
 	switch {
 	case p.take("create"):
@@ -95,7 +96,7 @@ func ParseCommand(sql string) (cmd Command, n int, err error) {
 	if err != nil {
 		return Command{}, 0, err
 	}
-	if p.word != ";" && p.word != "" {
+	if p.quoted || p.word != ";" && p.word != "" {
 		return Command{}, 0, p.wrong("end of the command")
 	}
 	return cmd, p.at, nil
@@ -112,10 +113,16 @@ func (p *words) show() (cmd Command, err error) {
 		cmd.Verb = ShowChecksum
 	case p.take("slaves"), p.take("replicas"):
 		cmd.Verb = ShowSlaves
-	case p.take("master") && p.take("status"):
+	case p.take("master"):
 		cmd.Verb = ShowMasterStatus
-	case p.take("create") && p.take("table"):
+		if !p.take("status") {
+			err = p.wrong(known)
+		}
+	case p.take("create"):
 		cmd.Verb = ShowCreateTable
+		if !p.take("table") {
+			return cmd, p.wrong(known)
+		}
 		cmd.Name, err = p.name(known)
 	default:
 		err = p.wrong(known)
@@ -123,17 +130,14 @@ func (p *words) show() (cmd Command, err error) {
 	return cmd, err
 }
 
-// Blank says whether nothing but spaces and comments is left of sql.
-func Blank(sql string) bool {
-	p := words{sql: sql}
-	p.skip()
-	return p.at == len(sql)
-}
+// Blank says whether nothing but spaces, comments and empty statements is left of
+// sql.
+func Blank(sql string) bool { return engine.SkipBlank(sql, 0) == len(sql) }
 
 // LooksLikeWrite guesses from its first word that sql writes, so that it need not
 // be tried on a reader first. A wrong guess costs time, nothing else.
 func LooksLikeWrite(sql string) bool {
-	p := words{sql: sql}
+	p := words{sql: sql, at: engine.SkipBlank(sql, 0)}
 	p.advance()
 	switch strings.ToLower(p.word) {
 	case "insert", "update", "delete", "replace", "create", "drop", "alter":
@@ -146,6 +150,7 @@ func LooksLikeWrite(sql string) bool {
 // quoted names.
 type words struct {
 	sql    string
+	start  int    // of word
 	at     int    // behind word
 	word   string // the current one, "" at the end
 	quoted bool
@@ -176,18 +181,17 @@ func (p *words) wrong(usage string) *subjects.Error {
 		near = "end of input"
 	}
 	e := subjects.Errorf(subjects.CodeSyntax, "near %q: syntax error, expected %s", clip(near), usage)
-	e.Offset = max(0, p.at-len(p.word))
+	e.Offset = p.start
 	return e
 }
 
 func (p *words) advance() {
 	p.skip()
-	p.quoted = false
+	p.start, p.quoted = p.at, false
 	if p.at >= len(p.sql) {
 		p.word = ""
 		return
 	}
-	start := p.at
 	switch c := p.sql[p.at]; {
 	case c == '"' || c == '`' || c == '\'':
 		p.quote(c)
@@ -197,10 +201,10 @@ func (p *words) advance() {
 		for p.at < len(p.sql) && isNameByte(p.sql[p.at]) {
 			p.at++
 		}
-		p.word = p.sql[start:p.at]
+		p.word = p.sql[p.start:p.at]
 	default:
 		p.at++
-		p.word = p.sql[start:p.at]
+		p.word = p.sql[p.start:p.at]
 	}
 }
 

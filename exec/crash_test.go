@@ -187,6 +187,7 @@ func killed(t *testing.T, job string, after int) uint64 {
 // A process that is killed while it commits leaves exactly what its position says:
 // everything it has acknowledged, and no half of anything.
 func TestKilledNodeHoldsWhatItsPositionSays(t *testing.T) {
+	t.Parallel()
 	h, master, slave := cluster(t, "CREATE TABLE t (g, i, r, b); CREATE INDEX ti ON t (r); CREATE VIRTUAL TABLE f USING fts5(x)")
 	reference := newSlave(t)
 	h.replay(slave, 1)

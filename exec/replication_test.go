@@ -199,6 +199,7 @@ func drawRequest(t *rapid.T) request {
 // Whatever clients do, every node ends with the same content, however the log is
 // batched and whoever was restarted or read meanwhile.
 func TestEveryNodeHoldsTheSame(t *testing.T) {
+	t.Parallel()
 	accepted, refused := 0, map[subjects.Code]int{}
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHistory(t)
