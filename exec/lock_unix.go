@@ -28,6 +28,12 @@ func lockDir(path string) (*os.File, error) {
 	return f, nil
 }
 
+// unlockDir gives a data directory back. It says so, rather than only closing the
+// file: a process that is being started right now has it open too, for a moment.
+func unlockDir(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+}
+
 // syncDir makes renames and new files in dir durable.
 func syncDir(dir string) error {
 	f, err := os.Open(dir)

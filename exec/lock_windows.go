@@ -26,6 +26,9 @@ func lockDir(path string) (*os.File, error) {
 	return f, nil
 }
 
+// unlockDir gives a data directory back.
+func unlockDir(f *os.File) error { return f.Close() }
+
 // syncDir does nothing: Windows makes renames durable with the file.
 func syncDir(string) error { return nil }
 

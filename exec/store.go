@@ -254,7 +254,7 @@ func (s *Store) Close() error {
 	if s.catalog != nil {
 		errs = append(errs, s.catalog.Close(ctx))
 	}
-	errs = append(errs, s.lock.Close())
+	errs = append(errs, unlockDir(s.lock))
 	return errors.Join(errs...)
 }
 

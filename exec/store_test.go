@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,6 +93,32 @@ func TestDataDirectoryKeepsItsIdentity(t *testing.T) {
 	if unnamed.Identity().ID != "snap9" {
 		t.Errorf("%+v", unnamed.Identity())
 	}
+}
+
+// A process that is being started has, for a moment, all files of this one open.
+func TestDataDirectoryIsFreeOnceClosed(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var starting sync.WaitGroup
+	starting.Go(func() {
+		for ctx.Err() == nil {
+			cmd := osexec.CommandContext(ctx, os.Args[0], "-test.run=^$")
+			if err := cmd.Start(); err != nil {
+				if ctx.Err() == nil {
+					t.Error(err)
+				}
+				return
+			}
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+	})
+	n := newSlave(t)
+	for range 60 {
+		n.close()
+		n.reopen()
+	}
+	cancel()
+	starting.Wait()
 }
 
 func TestDataDirectoryThatCannotBeUsed(t *testing.T) {
