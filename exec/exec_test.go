@@ -412,7 +412,10 @@ type blobs struct {
 
 func (b *blobs) spill() (exec.Spill, error) {
 	f, err := os.CreateTemp(b.dir, "spill-")
-	return &spill{b: b, f: f, name: f.Name(), h: sha256.New()}, err
+	if err != nil {
+		return nil, err
+	}
+	return &spill{b: b, f: f, name: f.Name(), h: sha256.New()}, nil
 }
 
 func (b *blobs) open(_ context.Context, ref subjects.BlobRef) (io.ReadCloser, error) {
