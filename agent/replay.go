@@ -39,6 +39,9 @@ func (m *Master) replayRange(ctx context.Context, from, to uint64, wanted func(d
 		}
 		return r.apply(ctx, e.Message)
 	})
+	if errors.Is(err, broker.ErrNoMessage) {
+		return fmt.Errorf("%w: %w: %s", ErrLogLost, err, restoreAdvice)
+	}
 	if err != nil {
 		return err
 	}

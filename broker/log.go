@@ -49,8 +49,6 @@ type Entry struct {
 	Subject  string
 	Message  *subjects.Message // set for what can be a message of the log
 	Foreign  error             // on db.replicate, but no message of the log: why
-
-	following uint64 // messages that its reader will get after it
 }
 
 // Epoch is a claim of the mastership.
@@ -279,6 +277,12 @@ func (l *Log) Read(ctx context.Context, from, to uint64, fn func(Entry) error) e
 	if info.NumPending == 0 {
 		return nil
 	}
+	// What the server says is still to come counts messages that it cannot read,
+	// and passes over.
+	last, err := l.lastMessage(ctx)
+	if err != nil {
+		return err
+	}
 	err = ReadLog(ctx, l.nc, info.Name, func(batch []Entry) error {
 		for _, e := range batch {
 			if e.Position > to {
@@ -287,7 +291,7 @@ func (l *Log) Read(ctx context.Context, from, to uint64, fn func(Entry) error) e
 			if err := fn(e); err != nil {
 				return err
 			}
-			if e.Position == to || e.following == 0 {
+			if e.Position == to || e.Position >= last {
 				return errEnough
 			}
 		}
@@ -297,6 +301,23 @@ func (l *Log) Read(ctx context.Context, from, to uint64, fn func(Entry) error) e
 		return nil
 	}
 	return err
+}
+
+// lastMessage is the position of the newest message on db.replicate, of which
+// there must be one.
+func (l *Log) lastMessage(ctx context.Context) (uint64, error) {
+	s, err := l.js.Stream(ctx, subjects.LogStream)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrUnanswered, err)
+	}
+	m, err := s.GetLastMsgForSubject(ctx, subjects.Replicate)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, fmt.Errorf("the last message of the log cannot be read: %w", ErrNoMessage)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: read the last message of the log: %w", ErrUnanswered, err)
+	}
+	return m.Sequence, nil
 }
 
 // errEnough ends a Read.

@@ -185,8 +185,6 @@ func (p *puller) add(msg *nats.Msg) error {
 		return fmt.Errorf("%w: the consumer sent number %d after %d", ErrGap, meta.Sequence.Consumer, p.last)
 	}
 	p.last++
-	e := newEntry(meta.Sequence.Stream, msg.Subject, msg.Header, msg.Data)
-	e.following = meta.NumPending
-	p.batch = append(p.batch, e)
+	p.batch = append(p.batch, newEntry(meta.Sequence.Stream, msg.Subject, msg.Header, msg.Data))
 	return nil
 }

@@ -4,8 +4,10 @@ package cluster_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -30,6 +32,12 @@ func TestMasterRefusesToStartOverADamagedLog(t *testing.T) {
 		},
 		"a flipped byte where a database must catch up": func(t *testing.T, c *cluster, old []byte) {
 			flip(t, c, "needle-")
+			if err := os.WriteFile(filepath.Join(c.master.dir, "A.db"), old, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a flipped byte in the last message": func(t *testing.T, c *cluster, old []byte) {
+			flip(t, c, "needle-"+strconv.Itoa(needles-1))
 			if err := os.WriteFile(filepath.Join(c.master.dir, "A.db"), old, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -97,11 +105,13 @@ func TestSlaveStopsAtADamagedMessage(t *testing.T) {
 	c.finish(cl)
 }
 
+const needles = 50
+
 // insertNeedles makes messages of the log that are easy to find in its files.
 func (c *cluster) insertNeedles(cl *client.Client) {
 	c.t.Helper()
-	for i := range 50 {
-		c.exec(cl, "A", "INSERT INTO t VALUES ('needle-'||?)", subjects.IntegerValue(int64(i)))
+	for i := range needles {
+		c.exec(cl, "A", fmt.Sprintf("INSERT INTO t VALUES ('needle-%d')", i))
 	}
 }
 
