@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -103,6 +105,7 @@ func (b *Broker) connect(name string, opts []nats.Option) (*nats.Conn, error) {
 	nc, err := nats.Connect("", append([]nats.Option{
 		nats.InProcessServer(b), nats.Name(name),
 		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectEvery), nats.ReconnectJitter(0, 0), nats.IgnoreAuthErrorAbort(),
+		nats.ErrorHandler(b.onError),
 	}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to own broker: %w", err)
@@ -111,6 +114,15 @@ func (b *Broker) connect(name string, opts []nats.Option) (*nats.Conn, error) {
 	defer b.mu.Unlock()
 	b.conns = append(slices.DeleteFunc(b.conns, (*nats.Conn).IsClosed), nc)
 	return nc, nil
+}
+
+// onError notes what the server refuses to a connection of this process: an answer
+// that somebody wanted on a subject closed to him, for one. A closed pipe is a
+// restart as such a connection sees it.
+func (b *Broker) onError(nc *nats.Conn, _ *nats.Subscription, err error) {
+	if !errors.Is(err, io.ErrClosedPipe) {
+		b.c.Logger.Warn("own connection", "connection", nc.Opts.Name, "error", err)
+	}
 }
 
 // ownConns are the connections of this process.

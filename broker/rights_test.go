@@ -254,7 +254,7 @@ func TestMessagesSentIntoTheLogAgainAreExactCopies(t *testing.T) {
 // make the master speak for him.
 func TestDoorsAnswerNowhereButWhereEverybodyMay(t *testing.T) {
 	m := start(t)
-	door, err := m.ConnectPublic("door", nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	door, err := m.ConnectPublic("door")
 	if err != nil {
 		t.Fatal(err)
 	}

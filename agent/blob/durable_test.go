@@ -75,7 +75,7 @@ func TestCommitIsDurableBeforeItReturns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	order := regexp.MustCompile(`(?s)fsync\(\d+<[^>]*\.tmp>\).*openat\([^\n]*\.5\.draft"[^\n]*O_CREAT.*rename[^\n]*\.tmp"[^\n]*` + d + `".*fsync\(\d+<` + regexp.QuoteMeta(blobs) + `>\)`)
+	order := regexp.MustCompile(`(?s)fsync\(\d+<[^>]*\.tmp>.*openat\([^\n]*\.5\.draft"[^\n]*O_CREAT.*rename[^\n]*\.tmp"[^\n]*` + d + `".*fsync\(\d+<` + regexp.QuoteMeta(blobs) + `>`)
 	if !order.Match(calls) {
 		t.Errorf("not content, mark, name, folder in this order:\n%s", calls)
 	}
