@@ -40,15 +40,9 @@ func (c *Conn) Counters() (rowID, changes, total int64) {
 // SQLite's default in nothing but what time it is. Overriding the date functions
 // instead would forbid them where SQLite allows them, or the other way round.
 func (c *Conn) registerClock() error {
-	def := lib.Xsqlite3_vfs_find(c.tls, 0)
-	if def == 0 {
-		return fmt.Errorf("no default file system")
-	}
 	s := c.st
-	s.vfs = *at[lib.Tsqlite3_vfs](def)
 	copy(s.vfsName[:], fmt.Sprintf("snapdb-%x\x00", address(s)))
 	s.vfs.FzName = address(&s.vfsName)
-	s.vfs.FpNext = 0
 	s.vfs.FxCurrentTime = callback(currentTime)
 	s.vfs.FxCurrentTimeInt64 = callback(currentTimeInt64)
 	if rc := lib.Xsqlite3_vfs_register(c.tls, address(&s.vfs), 0); rc != lib.SQLITE_OK {

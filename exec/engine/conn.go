@@ -61,13 +61,15 @@ const (
 
 // Open opens the database file at path. A writer creates it if it does not exist.
 func Open(path string, o Options) (*Conn, error) {
-	if err := setup(); err != nil {
+	files, err := setup()
+	if err != nil {
 		return nil, err
 	}
 	c := &Conn{tls: libc.NewTLS(), trusted: o.Trusted}
 	p := allocate(c.tls, stateSize)
 	clear(bytesAt(p, stateSize))
 	c.st = at[state](p)
+	c.st.vfs = files
 	c.stmts.init(o)
 	if err := c.open(path, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), c.Close())
@@ -191,21 +193,30 @@ func (c *Conn) Close() error {
 // file rather than to the process: otherwise any close of a database file
 // anywhere in the process gives up the locks of all its connections, and the next
 // program to open the file deletes the WAL under them.
-var setup = sync.OnceValue(func() error {
+//
+// It returns SQLite's default file system, read before any other is registered: they
+// are linked into a list that changes with every writer.
+var setup = sync.OnceValues(func() (files lib.Tsqlite3_vfs, err error) {
 	if _, err := sqlite.OFDLocking(true); err != nil && !errors.Is(err, sqlite.ErrOFDLockingUnavailable) {
-		return fmt.Errorf("set up file locks: %w", err)
+		return files, fmt.Errorf("set up file locks: %w", err)
 	}
 	tls := libc.NewTLS()
 	defer tls.Close()
 	if rc := lib.Xsqlite3_initialize(tls); rc != lib.SQLITE_OK {
-		return fmt.Errorf("initialize SQLite: result code %d", rc)
+		return files, fmt.Errorf("initialize SQLite: result code %d", rc)
 	}
 	va := libc.NewVaList(int32(2), callback(utcLocaltime))
 	defer libc.Xfree(tls, va)
 	if rc := lib.Xsqlite3_test_control(tls, lib.SQLITE_TESTCTRL_LOCALTIME_FAULT, va); rc != lib.SQLITE_OK {
-		return fmt.Errorf("set local time: result code %d", rc)
+		return files, fmt.Errorf("set local time: result code %d", rc)
 	}
-	return nil
+	def := lib.Xsqlite3_vfs_find(tls, 0)
+	if def == 0 {
+		return files, errors.New("SQLite has no default file system")
+	}
+	files = *at[lib.Tsqlite3_vfs](def)
+	files.FzName, files.FpNext = 0, 0 // not registered
+	return files, nil
 })
 
 // The connection's own statements, prepared at their first use.
