@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -389,6 +390,9 @@ func notLogged(err error) *subjects.Error {
 	var unknown *unknownError
 	if errors.As(err, &unknown) {
 		return subjects.Errorf(subjects.CodeOutcomeUnknown, "the log did not answer: the write with log id %s may or may not be committed; ask again with the same request id, or read", unknown.id)
+	}
+	if errors.Is(err, broker.ErrLogFull) {
+		return subjects.Errorf(subjects.CodeUnavailable, "not written, nothing was changed: %v: start the master with a larger --log-max", err)
 	}
 	return subjects.Errorf(subjects.CodeUnavailable, "not written, nothing was changed: %v", err)
 }

@@ -115,7 +115,7 @@ func (s *Shell) Script(ctx context.Context, name string, r io.Reader, size int64
 		}
 		return err
 	}
-	if x.display.clear(); s.Progress && !s.Timing && s.depth == 0 && name != "" && x.last != nil {
+	if x.display.clear(); s.Progress && s.depth == 0 && x.last != nil {
 		fmt.Fprintln(s.Stderr, strings.Join([]string{format.Count(int64(x.total), "statement"), format.Count(x.changed, "row"), written(x.last, time.Since(x.display.start))}, " · "))
 	}
 	if x.failed > 0 {
@@ -151,9 +151,6 @@ func (x *script) take(ctx context.Context, st Statement) error {
 	if !st.Dot {
 		x.total = st.Number
 	}
-	if x.defers && own.MatchString(st.SQL) {
-		return nil
-	}
 	if !st.Dot && batchable(st.SQL) {
 		x.batch = append(x.batch, st)
 		if len(x.batch) < maxBatch {
@@ -177,7 +174,7 @@ func (x *script) take(ctx context.Context, st Statement) error {
 		}
 		return x.fail([]Statement{st}, err)
 	case foreignKeysOff.MatchString(st.SQL):
-		x.s.note("%s line %d: %s was skipped; foreign keys are checked at COMMIT instead, and a table must exist before rows refer to it", x.name, st.Line, clip(st.SQL))
+		x.s.note("%s line %d: %s was skipped; foreign keys are checked at COMMIT instead", x.name, st.Line, clip(st.SQL))
 		x.done, x.defers = st.Number, true
 		return nil
 	case foreignKeysOn.MatchString(st.SQL):
@@ -195,14 +192,11 @@ func (x *script) take(ctx context.Context, st Statement) error {
 	return nil
 }
 
-// What dumps hold that is not executed. They begin with the first of these, and
-// some end with the second: foreign keys are on for good here, whether they are
-// must not differ between nodes. The third is in dumps of a node's file: it is
-// about snapdb's own tables, which the new database has.
+// Dumps begin with the first of these, and some end with the second. Foreign keys
+// are on for good here: whether they are must not differ between nodes.
 var (
 	foreignKeysOff = regexp.MustCompile(`(?i)^PRAGMA\s+foreign_keys\s*(=\s*|\(\s*)(OFF|0|NO|FALSE)\s*\)?$`)
 	foreignKeysOn  = regexp.MustCompile(`(?i)^PRAGMA\s+foreign_keys\s*(=\s*|\(\s*)(ON|1|YES|TRUE)\s*\)?$`)
-	own            = regexp.MustCompile(`(?i)^(CREATE\s+TABLE|INSERT\s+INTO)\s+["'\x60\[]?_snapdb`)
 )
 
 // batchable statements only write, return little, and neither begin nor end

@@ -1,0 +1,166 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/exec/engine"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Below the disk reserve writes are refused, reads go on, and space that is free
+// again is noticed.
+func TestDiskReserve(t *testing.T) {
+	t.Parallel()
+	var free atomic.Uint64
+	free.Store(1 << 30)
+	c := newCluster(t, agent.MasterOptions{DiskReserve: 1 << 20, FreeBytes: func(string) (uint64, error) { return free.Load(), nil }}, "s1")
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+	s := c.session("a")
+	s.do("BEGIN IMMEDIATE")
+	s.do("INSERT INTO t VALUES (1)")
+	free.Store(1000)
+	made := 0
+	until(t, "refused", func() bool { // it is measured now and then
+		made++
+		_, err := c.try(subjects.Request{SQL: fmt.Sprintf("CREATE DATABASE b%d", made)})
+		var we *subjects.Error
+		return errors.As(err, &we) && we.Code == subjects.CodeUnavailable && strings.Contains(we.Message, "free some space")
+	})
+	s.do("COMMIT") // what has begun may end
+	c.fails(subjects.CodeUnavailable, subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (2)"})
+	c.fails(subjects.CodeUnavailable, subjects.Request{SQL: "DROP DATABASE a"})
+	s.fails(subjects.CodeUnavailable, "BEGIN IMMEDIATE")
+	if got := c.rows("a", "SELECT x FROM t"); got != "1" {
+		t.Errorf("rows %s", got)
+	}
+	free.Store(1 << 30)
+	c.do("a", "INSERT INTO t VALUES (3)")
+	c.do("", fmt.Sprintf("CREATE DATABASE b%d", made))
+}
+
+// A full log refuses writes and says what to do; a larger one takes them again.
+func TestFullLog(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{MaxLogBytes: 300_000}, "s1")
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+	var err error
+	wrote := 0
+	for err == nil && wrote < 100 {
+		if _, err = c.try(subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (?)", Args: []subjects.Value{subjects.TextValue(strings.Repeat("x", 20_000))}}); err == nil {
+			wrote++
+		}
+	}
+	if msg := wantCode(t, "insert", nil, err, subjects.CodeUnavailable); !strings.Contains(msg, "--log-max") || !strings.Contains(msg, "nothing was changed") {
+		t.Errorf("message %q", msg)
+	}
+	c.do("a", "INSERT INTO t VALUES ('small')") // fits
+	c.fails(subjects.CodeUnavailable, subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (?)", Args: []subjects.Value{subjects.TextValue(strings.Repeat("x", 30_000))}})
+	c.same()
+	c.stopMaster()
+	c.startMaster() // although a new epoch does not fit
+	c.untilInSync("s1")
+	c.fails(subjects.CodeUnavailable, subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (?)", Args: []subjects.Value{subjects.TextValue(strings.Repeat("x", 30_000))}})
+	c.same()
+	c.stopMaster()
+	c.opts.MaxLogBytes = 1 << 20
+	c.startMaster()
+	c.untilInSync("s1")
+	c.do("a", "INSERT INTO t VALUES (?)", subjects.TextValue(strings.Repeat("x", 20_000)))
+	if got := c.rows("a", "SELECT count(*) - 2 FROM t"); got != text(wrote) {
+		t.Errorf("%s rows, wrote %d", got, wrote)
+	}
+}
+
+func text(n int) string { return string(subjects.AppendValue(nil, subjects.IntegerValue(int64(n)))) }
+
+// When the master's own commit fails after the log has the write, the write is
+// committed: the answer says so, and that the master does not have it yet. It
+// replays the log and goes on.
+func TestCommitThatFailsAfterTheLog(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{}, "s1")
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x INTEGER PRIMARY KEY)")
+	c.stopMaster()
+	file := filepath.Join(c.opts.Dir, "a.db")
+	edit := func(sql string) {
+		t.Helper()
+		conn, err := engine.Open(file, engine.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(conn.Exec(sql), conn.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// It fails now and then, like a bad disk.
+	edit(`CREATE TRIGGER _snapdb_fault BEFORE UPDATE ON _snapdb_applied WHEN CAST(unixepoch('subsec') * 1000 AS INTEGER) / 300 % 2
+ BEGIN SELECT RAISE(ABORT, 'a bad disk'); END`)
+	c.startMaster()
+	c.untilInSync("s1")
+	rows, behind := int64(0), 0
+	until(t, "some commits have failed", func() bool {
+		resp, err := c.try(subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (?)", Args: []subjects.Value{subjects.IntegerValue(rows)}})
+		if err != nil {
+			wantCode(t, "insert", resp, err, subjects.CodeUnavailable) // while it catches up
+			if stopped := c.m.Info(context.Background()).Stopped["a"]; stopped != "" && !strings.Contains(stopped, "recovers by itself") {
+				t.Errorf("stopped: %s", stopped)
+			}
+			return false
+		}
+		rows++
+		if len(resp.Pending) > 0 {
+			if resp.Pending[0] != "master" || resp.Applied[0] != "s1" {
+				t.Errorf("%+v", resp)
+			}
+			behind++
+		}
+		return behind == 2
+	})
+	until(t, "recovered", func() bool { return c.m.Info(context.Background()).Stopped["a"] == "" })
+	if got := c.rows("a", "SELECT count(*) FROM t"); got != text(int(rows)) {
+		t.Errorf("%s rows, wrote %d", got, rows)
+	}
+	c.stopMaster()
+	edit("DROP TRIGGER _snapdb_fault")
+	c.startMaster()
+	c.untilInSync("s1")
+}
+
+// What somebody else has written into a file of the master stops that database; the
+// others go on.
+func TestForeignWriteStopsTheDatabase(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{}, "s1")
+	for _, db := range []string{"a", "b"} {
+		c.do("", "CREATE DATABASE "+db)
+		c.do(db, "CREATE TABLE t (x)")
+	}
+	conn, err := engine.Open(filepath.Join(c.opts.Dir, "a.db"), engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(conn.Exec("INSERT INTO t VALUES ('foreign')"), conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if msg := c.fails(subjects.CodeUnavailable, subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (1)"}); !strings.Contains(msg, "another program") {
+		t.Errorf("message %q", msg)
+	}
+	c.fails(subjects.CodeUnavailable, subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (1)"})
+	if why := c.m.Info(context.Background()).Stopped["a"]; !strings.Contains(why, "another program") {
+		t.Errorf("stopped: %q", why)
+	}
+	c.do("b", "INSERT INTO t VALUES (1)")
+	c.do("", "DROP DATABASE a")
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+}
