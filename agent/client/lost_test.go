@@ -155,3 +155,31 @@ func TestCloseEndsWhoWaits(t *testing.T) {
 		t.Errorf("a request behind Close: %v, want ErrClosed", err)
 	}
 }
+
+func TestCancelEndsWhatTheSessionExecutes(t *testing.T) {
+	t.Parallel()
+	server := start(t, 1)
+	direct, c := connect(t, server), connect(t, server)
+	s, other := c.NewSession("d"), c.NewSession("d")
+	waiting, undisturbed := execute(t, direct, s, endless), execute(t, direct, other, endless)
+	if err := s.Cancel(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waiting; code(err) != subjects.CodeCancelled {
+		t.Errorf("the cancelled request got %v", err)
+	}
+	if _, err := s.Do(t.Context(), &subjects.Request{SQL: "SELECT 1"}); err != nil {
+		t.Errorf("the session's next request: %v", err)
+	}
+	select {
+	case err := <-undisturbed:
+		t.Errorf("another session of the same client got %v", err)
+	default:
+	}
+	if err := other.Cancel(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-undisturbed; code(err) != subjects.CodeCancelled {
+		t.Errorf("the other cancelled request got %v", err)
+	}
+}
