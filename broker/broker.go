@@ -122,7 +122,7 @@ func Start(ctx context.Context, c Config) (*Broker, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make log directory: %w", err)
 	}
-	if err := b.start(ctx); err != nil {
+	if err := b.Restart(ctx); err != nil { // nothing runs yet
 		b.Close()
 		return nil, err
 	}
@@ -140,10 +140,8 @@ func splitAddress(address string) (host string, port int, err error) {
 	return host, port, nil
 }
 
-// start runs a server and makes the streams ready.
+// start runs a server and makes the streams ready. b.running is held.
 func (b *Broker) start(ctx context.Context) error {
-	b.running.Lock()
-	defer b.running.Unlock()
 	if b.closed {
 		return ErrStopped
 	}
@@ -281,8 +279,8 @@ func shutDown(srv *server.Server) {
 // connections of this process are lost and come back by themselves.
 func (b *Broker) Restart(ctx context.Context) error {
 	b.running.Lock()
+	defer b.running.Unlock()
 	b.stop()
-	b.running.Unlock()
 	return b.start(ctx)
 }
 

@@ -336,6 +336,40 @@ func TestRestartKeepsPortLogAndConnections(t *testing.T) {
 	})
 }
 
+func TestRestartsAndCloseFromAllSides(t *testing.T) {
+	before := runtime.NumGoroutine()
+	b, err := broker.Start(testContext(t), config(t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := ownConn(t, b)
+	log := openLog(t, b, nc)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := b.Restart(testContext(t)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if _, err := log.Claim(testContext(t), 0, "test", nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		wg.Go(func() {
+			if i == 2 {
+				b.Close()
+			} else if err := b.Restart(testContext(t)); err != nil && !errors.Is(err, broker.ErrStopped) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	nc.Close()
+	eventually(t, "all goroutines have ended", func() bool { return runtime.NumGoroutine() <= before })
+}
+
 func TestClusterIsKeptWithTheLog(t *testing.T) {
 	c := config(t.TempDir())
 	m := startWith(t, c)
