@@ -338,8 +338,8 @@ func (m *Master) recover(w *writer) {
 	if info, err := m.broker.LogInfo(m.ctx); err == nil {
 		to = max(to, info.Last)
 	}
-	for m.ctx.Err() == nil {
-		err := m.replayRange(m.ctx, w.db.Applied().Number+1, to, func(db string) bool { return db == w.db.Name() })
+	for w.ctx.Err() == nil {
+		err := m.replayRange(w.ctx, w.db.Applied().Number+1, to, func(db string) bool { return db == w.db.Name() })
 		if err == nil {
 			w.log.Info("the database has caught up with the log", "position", w.db.Applied().Number)
 			m.fleet.decided(w.db.Name(), w.db.Applied().Number)
@@ -352,10 +352,7 @@ func (m *Master) recover(w *writer) {
 			return
 		}
 		w.log.Error("cannot catch up with the log, trying again", "error", err)
-		select {
-		case <-time.After(recoverPause):
-		case <-m.ctx.Done():
-		}
+		sleep(w.ctx, recoverPause)
 	}
 }
 

@@ -12,10 +12,19 @@ import (
 
 // replay brings the master's own databases up to date with the log, and notices
 // what it could not read there: the log's server passes over a damaged message
-// without a word.
+// without a word. Messages of a database are applied many at a time, up to the next
+// change of the catalog.
 type replay struct {
-	m    *Master
-	torn map[string]tear // by database
+	m      *Master
+	torn   map[string]tear // by database
+	queues map[*exec.Database]*replayQueue
+	bytes  int // in all queues
+}
+
+// replayQueue is what waits to be applied to one database.
+type replayQueue struct {
+	msgs []*subjects.Message
+	at   exec.Position // after them
 }
 
 // tear is a place where the log does not go on: a message refers to a lost one.
@@ -32,13 +41,16 @@ func (m *Master) replay(ctx context.Context, to uint64) error {
 
 // replayRange applies messages of the log to the databases that are wanted.
 func (m *Master) replayRange(ctx context.Context, from, to uint64, wanted func(db string) bool) error {
-	r := replay{m: m, torn: map[string]tear{}}
+	r := replay{m: m, torn: map[string]tear{}, queues: map[*exec.Database]*replayQueue{}}
 	err := m.journal.reader().Read(ctx, from, to, func(e broker.Entry) error {
 		if e.Message == nil || !wanted(e.Message.Header.DB) {
 			return nil
 		}
-		return r.apply(ctx, e.Message)
+		return r.take(ctx, e.Message)
 	})
+	if err == nil {
+		err = r.flush(ctx)
+	}
 	if errors.Is(err, broker.ErrNoMessage) {
 		return fmt.Errorf("%w: %w: %s", ErrLogLost, err, restoreAdvice)
 	}
@@ -55,46 +67,77 @@ func (m *Master) replayRange(ctx context.Context, from, to uint64, wanted func(d
 
 const restoreAdvice = "restore the log from a backup, or the whole data directory"
 
-func (r *replay) apply(ctx context.Context, msg *subjects.Message) error {
+// take applies a message, sooner or later.
+func (r *replay) take(ctx context.Context, msg *subjects.Message) error {
 	catalog := r.m.store.Catalog().Database
 	if msg.Header.DB == subjects.Catalog {
-		if !r.next(msg, catalog) {
+		if err := r.flush(ctx); err != nil {
+			return err
+		}
+		if !r.next(msg, catalog, catalog.Applied()) {
 			return nil
 		}
 		return r.m.store.ApplyCatalog(msg)
 	}
 	d, err := r.m.store.Database(msg.Header.DB)
 	if err != nil {
-		r.refers(catalog, msg.Header.Inc, msg.Position) // dropped since, or never made
+		r.lost(catalog, catalog.Applied().Number, msg.Header.Inc, msg.Position) // dropped since, or never made
 		return nil
 	}
-	if !r.next(msg, d) {
+	q := r.queues[d]
+	if q == nil {
+		q = &replayQueue{at: d.Applied()}
+		r.queues[d] = q
+	}
+	if !r.next(msg, d, q.at) {
 		return nil
 	}
-	_, err = d.Apply(ctx, []*subjects.Message{msg}, exec.Source{OpenBlob: r.m.openBlob})
-	return err
+	q.msgs = append(q.msgs, msg)
+	q.at = exec.Position{Number: msg.Position, Chain: msg.Header.Chain}
+	r.bytes += len(msg.Data)
+	if len(q.msgs) < mergeMessages && r.bytes < mergeBytes {
+		return nil
+	}
+	return r.flush(ctx)
 }
 
-// next says whether msg is what a database must apply next.
-func (r *replay) next(msg *subjects.Message, d *exec.Database) bool {
+// flush applies everything that waits.
+func (r *replay) flush(ctx context.Context) error {
+	for _, d := range r.m.store.Databases() {
+		q := r.queues[d]
+		if q == nil || len(q.msgs) == 0 {
+			continue
+		}
+		if _, err := d.Apply(ctx, q.msgs, exec.Source{OpenBlob: r.m.openBlob}); err != nil {
+			return err
+		}
+	}
+	clear(r.queues)
+	r.bytes = 0
+	return nil
+}
+
+// next says whether msg is what a database that has come to a position must apply
+// next.
+func (r *replay) next(msg *subjects.Message, d *exec.Database, at exec.Position) bool {
 	inc := d.Incarnation()
-	switch d.Applied().Continues(inc, msg) {
+	switch at.Continues(inc, msg) {
 	case exec.Next:
 		delete(r.torn, d.Name())
 		return true
 	case exec.Broken:
 		if msg.Header.Inc == inc {
-			r.refers(d, msg.Header.Prev, msg.Position)
+			r.lost(d, at.Number, msg.Header.Prev, msg.Position)
 		}
 	}
 	return false
 }
 
-// refers notes that the message at a position follows another of a database. If
-// the database has not come so far, that one is lost, or the message is nobody's:
-// the rest of the log tells.
-func (r *replay) refers(d *exec.Database, to, at uint64) {
-	if _, torn := r.torn[d.Name()]; !torn && d.Applied().Number < to && to < at {
+// lost notes that the message at a position follows another, to, of a database that
+// has come to has. If that is not so far, the other one is lost, or the message is
+// nobody's: the rest of the log tells.
+func (r *replay) lost(d *exec.Database, has, to, at uint64) {
+	if _, torn := r.torn[d.Name()]; !torn && has < to && to < at {
 		r.torn[d.Name()] = tear{lost: to, at: at}
 	}
 }

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/exec/engine"
@@ -163,4 +167,38 @@ func TestForeignWriteStopsTheDatabase(t *testing.T) {
 	c.do("", "DROP DATABASE a")
 	c.do("", "CREATE DATABASE a")
 	c.do("a", "CREATE TABLE t (x)")
+}
+
+// A master whose databases are gone builds them anew from its log, through drops and
+// large transactions, and is where its slaves are.
+func TestMasterIsRebuiltFromItsLog(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{}, "s1")
+	for round := range 2 {
+		for _, db := range []string{"a", "b"} {
+			c.do("", "CREATE DATABASE "+db)
+			c.do(db, "CREATE TABLE t (x, r DEFAULT (random()))")
+		}
+		for i := range 40 {
+			c.do([]string{"a", "b"}[i%2], "INSERT INTO t (x) VALUES (?)", subjects.IntegerValue(int64(i)))
+		}
+		c.do("a", "INSERT INTO t (x) VALUES (?), (?)", subjects.TextValue(strings.Repeat("x", 700_000)), subjects.TextValue(strings.Repeat("y", 700_000)))
+		if round == 0 {
+			c.do("", "DROP DATABASE a; DROP DATABASE b")
+		}
+	}
+	heads := c.m.Store().Heads()
+	c.stopMaster()
+	for _, db := range []string{"a", "b"} {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if err := os.Remove(filepath.Join(c.opts.Dir, db+".db"+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.startMaster()
+	if diff := cmp.Diff(heads, c.m.Store().Heads()); diff != "" {
+		t.Error(diff)
+	}
+	c.untilInSync("s1")
 }

@@ -20,6 +20,8 @@ const (
 	maxWaiting = 8192
 	// maxWaitingBytes bounds their size.
 	maxWaitingBytes = 64 << 20
+	// maxUnanswered is how many clients may wait for acknowledgements.
+	maxUnanswered = 65536
 	// formFrom is the concurrency below which a group is not waited for.
 	formFrom = 4
 	// formShare of the known concurrency starts a group at once.
@@ -88,6 +90,9 @@ func (w *writer) submit(c *call) *subjects.Error {
 	case w.stopped != nil:
 		w.mu.Unlock()
 		return subjects.Errorf(subjects.CodeUnavailable, "database %s takes no writes: %v", w.db.Name(), w.stopped)
+	case w.answered >= maxUnanswered:
+		w.mu.Unlock()
+		return subjects.Errorf(subjects.CodeBusy, "too many writes of database %s wait for acknowledgements (%d): try again", w.db.Name(), maxUnanswered)
 	case len(w.waiting) >= maxWaiting || w.bytes+c.size > maxWaitingBytes && len(w.waiting) > 0:
 		w.mu.Unlock()
 		return subjects.Errorf(subjects.CodeBusy, "too many writes are waiting for database %s (%d): try again", w.db.Name(), maxWaiting)
@@ -124,7 +129,9 @@ func (w *writer) stop(reason error) {
 // resume takes writes again after a stop.
 func (w *writer) resume() {
 	w.mu.Lock()
-	w.stopped = nil
+	if w.ctx.Err() == nil { // or nobody would serve who comes now
+		w.stopped = nil
+	}
 	w.mu.Unlock()
 }
 
