@@ -15,7 +15,7 @@ func pages(t testing.TB) *cluster {
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	c.do("", "CREATE DATABASE a")
 	c.do("a", "CREATE TABLE t (n INTEGER PRIMARY KEY, x)")
-	c.do("a", "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 400) SELECT i, hex(zeroblob(5000)) FROM n")
+	c.do("a", "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 250) SELECT i, hex(zeroblob(5000)) FROM n")
 	return c
 }
 
@@ -32,11 +32,11 @@ func TestResultsLongerThanAnAnswer(t *testing.T) {
 				t.Fatalf("%s: row %v instead of %d", door, row[0].Int(), want)
 			}
 			if rows++; rows == 150 {
-				c.do("a", "DELETE FROM t WHERE n = 399; INSERT INTO t VALUES (399, hex(zeroblob(5000)))") // the result is of one moment
+				c.do("a", "DELETE FROM t WHERE n = 249; INSERT INTO t VALUES (249, hex(zeroblob(5000)))") // the result is of one moment
 			}
 			want++
 		}
-		if rows != 400 {
+		if rows != 250 {
 			t.Errorf("%s: %d rows", door, rows)
 		}
 	}
@@ -66,7 +66,7 @@ func TestUnfinishedResultsMakeRoom(t *testing.T) {
 	c := pages(t)
 	for _, door := range []string{subjects.Query, subjects.NodeQuery("s1")} {
 		var tokens []string
-		for range 40 {
+		for range 14 {
 			resp, err := c.c.Do(testContext(t), door, &subjects.Request{DB: "a", SQL: "SELECT x FROM t"})
 			if err != nil || resp.Results[0].More == "" {
 				t.Fatalf("%+v, %v", resp, err)
@@ -78,7 +78,7 @@ func TestUnfinishedResultsMakeRoom(t *testing.T) {
 		}
 		first, err := c.c.Do(testContext(t), door, &subjects.Request{DB: "a", More: tokens[0]})
 		wantCode(t, "the oldest", first, err, subjects.CodeBadRequest)
-		last, err := c.c.Do(testContext(t), door, &subjects.Request{DB: "a", More: tokens[39]})
+		last, err := c.c.Do(testContext(t), door, &subjects.Request{DB: "a", More: tokens[13]})
 		if err != nil || len(last.Results[0].Rows) == 0 {
 			t.Errorf("the newest: %+v, %v", last, err)
 		}
@@ -90,7 +90,7 @@ func TestUnfinishedResultsMakeRoom(t *testing.T) {
 func TestAnswersTooLarge(t *testing.T) {
 	t.Parallel()
 	c := pages(t)
-	many := strings.Repeat("SELECT x FROM t;", 12)
+	many := strings.Repeat("SELECT x FROM t;", 9)
 	for _, door := range []string{subjects.Query, subjects.Exec, subjects.NodeQuery("s1")} {
 		resp, err := c.c.Do(testContext(t), door, &subjects.Request{DB: "a", SQL: many})
 		wantCode(t, door, resp, err, subjects.CodeTooBig)
@@ -102,7 +102,7 @@ func TestAnswersTooLarge(t *testing.T) {
 	if msg := wantCode(t, "RETURNING", resp, err, subjects.CodeTooBig); !strings.Contains(msg, "committed at position") || resp.Position == 0 {
 		t.Errorf("%q, %+v", msg, resp)
 	}
-	if resp, err := c.c.Query(testContext(t), &subjects.Request{DB: "a", SQL: "SELECT count(*) FROM t"}); err != nil || show(resp.Results) != "400" {
+	if resp, err := c.c.Query(testContext(t), &subjects.Request{DB: "a", SQL: "SELECT count(*) FROM t"}); err != nil || show(resp.Results) != "250" {
 		t.Errorf("%+v, %v", resp, err)
 	}
 }
@@ -120,7 +120,7 @@ func TestReadYourWrites(t *testing.T) {
 	var clients []*pending
 	for i, db := range dbs {
 		clients = append(clients, start(t, func() (*subjects.Response, error) {
-			for j := range 60 {
+			for j := range 25 {
 				resp, err := c.try(subjects.Request{DB: db, SQL: fmt.Sprintf("INSERT INTO t VALUES (%d)", j)})
 				if err != nil {
 					return nil, err
