@@ -201,6 +201,20 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// openAndClose is what another program does that only looks at the file. As the
+// last to close it, it would put the WAL into the file and delete it.
+func openAndClose(path string) error {
+	c, err := engine.Open(path, engine.Options{})
+	if err != nil {
+		return err
+	}
+	_, err = run(c, engine.GuardNone, "SELECT count(*) FROM t")
+	if cerr := c.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
 func exit(out string, err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -134,13 +134,9 @@ func TestStatementLimits(t *testing.T) {
 		"operators":   "SELECT 1" + strings.Repeat("+1", 100_000),
 		"text":        "SELECT '" + strings.Repeat("x", 66<<20) + "'",
 	} {
-		start := time.Now()
 		var e *engine.Error
 		if _, err := run(c, engine.GuardRead, sql); !errors.As(err, &e) || e.Environmental() {
 			t.Errorf("%s: %v", name, err)
-		}
-		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("%s took %v to refuse", name, took)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/snapdb/snapdb/exec/engine"
 )
@@ -181,36 +180,6 @@ func TestWhatAStatementIs(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", sql, got, want)
 		}
 		st.Close()
-	}
-}
-
-// Preparing a script statement by statement costs the same per statement however
-// long it is.
-func TestLongScriptIsLinear(t *testing.T) {
-	c := open(t)
-	mustExec(t, c, "CREATE TABLE t (a)")
-	perStatement := func(n int) time.Duration {
-		script := strings.Repeat("INSERT INTO t VALUES (12345);\n", n)
-		start := time.Now()
-		for off := 0; off < len(script); {
-			st, m, err := c.Prepare(script, off, engine.GuardWrite)
-			if err != nil {
-				t.Fatal(err)
-			}
-			off += m
-			st.Close()
-			// What is executed meanwhile must not make it copy the script again.
-			if off%977 == 0 {
-				mustExec(t, c, "PRAGMA user_version=1")
-			}
-		}
-		return time.Since(start) / time.Duration(n)
-	}
-	perStatement(1000)
-	short, long := perStatement(2000), perStatement(100_000)
-	t.Logf("%v per statement of 2000, %v of 100000", short, long)
-	if long > 10*short {
-		t.Errorf("%v per statement of 2000, %v of 100000", short, long)
 	}
 }
 

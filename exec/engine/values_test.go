@@ -3,12 +3,8 @@ package engine_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"math"
-	"os"
 	"runtime"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/snapdb/snapdb/exec/engine"
@@ -152,38 +148,8 @@ func TestColumnAliases(t *testing.T) {
 	}
 }
 
-func TestLargeArgumentsAreFreed(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("memory of the process is read from /proc")
-	}
-	c := open(t)
-	v := subjects.BlobValue(make([]byte, 16<<20))
-	mustRun(t, c, engine.GuardRead, "SELECT length(?)", v)
-	before := resident(t)
-	for i := range 40 {
-		// A text of its own each time, so that the cache holds many statements.
-		mustRun(t, c, engine.GuardRead, fmt.Sprintf("SELECT length(?) + %d", i), v)
-	}
-	if grown := resident(t) - before; grown > 200<<20 {
-		t.Errorf("memory grew by %d MiB while binding 40 times 16 MiB", grown>>20)
-	}
-}
-
-// resident is the resident memory of this process in bytes.
-func resident(t *testing.T) int {
-	b, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages, err := strconv.Atoi(strings.Fields(string(b))[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pages * os.Getpagesize()
-}
-
 func TestSizeLimits(t *testing.T) {
-	c := open(t)
+	c := openAt(t, ":memory:", engine.Options{})
 	mustExec(t, c, "CREATE TABLE t (x)")
 	largest := subjects.BlobValue(make([]byte, subjects.MaxValue))
 	mustRun(t, c, engine.GuardWrite, "INSERT INTO t VALUES (?)", largest)
