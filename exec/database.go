@@ -35,8 +35,9 @@ type Database struct {
 	writing                                  sync.Mutex // held from Begin to Commit or Rollback, and by Apply
 	closed                                   bool
 	w                                        *engine.Conn
-	version                                  uint32 // data_version when the writer last held the file
-	buf                                      []byte // memory of the last body, for the next
+	version                                  uint32        // data_version when the writer last held the file
+	buf                                      []byte        // memory of the last body made, for the next
+	body                                     subjects.Body // memory of the last body applied, for the next
 	setPos, setIDs, saveID, findID, pruneIDs *engine.Stmt
 }
 

@@ -81,6 +81,9 @@ func (x *execution) write(st *engine.Stmt, state *connState, args []subjects.Val
 		out.Rewind(mark)
 		return err
 	}
+	if out == nil {
+		return nil
+	}
 	changes := x.counters.Changes
 	if x.counters.Total == total {
 		changes = 0 // it is what an earlier statement changed
@@ -284,7 +287,9 @@ func produce(st *engine.Stmt, out *subjects.Results, visit func(subjects.Value))
 		return err
 	}
 	n := st.ColumnCount()
-	out.Begin(st.Columns())
+	if out != nil {
+		out.Begin(st.Columns())
+	}
 	limit := out.Len() + maxReturned
 	for row {
 		keep := out.Len() < limit
@@ -321,13 +326,12 @@ func sameEverywhere(err error) bool {
 
 // errorCode is what of an error goes into the sum.
 func errorCode(err error) int {
-	var ee *engine.Error
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &ee):
-		return ee.Code
-	default:
-		return 1
 	}
+	var ee *engine.Error
+	if errors.As(err, &ee) {
+		return ee.Code
+	}
+	return 1
 }

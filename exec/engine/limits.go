@@ -72,9 +72,8 @@ func (c *Conn) MaxRowID() bool {
 // DeferredViolations says whether foreign keys are violated that would make the
 // next COMMIT fail.
 func (c *Conn) DeferredViolations() bool {
-	out := address(&c.st.out)
-	rc := lib.Xsqlite3_db_status(c.tls, c.db, lib.SQLITE_DBSTATUS_DEFERRED_FKS, out, out+8, 0)
-	return rc != lib.SQLITE_OK || *at[int32](out) != 0
+	db := at[lib.Tsqlite3](c.db)
+	return db.FnDeferredCons > 0 || db.FnDeferredImmCons > 0
 }
 
 func progress(_ *libc.TLS, p uintptr) int32 {

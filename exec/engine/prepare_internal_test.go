@@ -18,6 +18,9 @@ func TestLongScriptIsCopiedOnce(t *testing.T) {
 	if err := c.Exec("CREATE TABLE t (a)"); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.Begin(); err != nil {
+		t.Fatal(err)
+	}
 	prepare := func(sql string, copied *script, meanwhile string) {
 		t.Helper()
 		for off := 0; off < len(sql); {
@@ -39,7 +42,7 @@ func TestLongScriptIsCopiedOnce(t *testing.T) {
 		}
 	}
 	const insert = "INSERT INTO t VALUES (1);\n"
-	prepare(strings.Repeat(insert, 4000), &c.long, "PRAGMA user_version=1; PRAGMA user_version=2")
+	prepare(strings.Repeat(insert, 4000), &c.long, "SELECT 1; SELECT 2")
 	prepare(strings.Repeat(insert, 10), &c.short, "")
 	got, err := c.render("SELECT count(*), count(*) FILTER (WHERE a = 2) FROM t")
 	if err != nil {
