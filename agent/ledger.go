@@ -166,13 +166,6 @@ func (l *ledger) end(a *account) {
 	}
 }
 
-// forget removes a slave that will not come back.
-func (l *ledger) forget(id string, now time.Time) {
-	l.leave(id, now)
-	delete(l.slaves, id)
-	l.settle(now)
-}
-
 // drop ends a database. Whoever still waits for acknowledgements in it may get
 // them: a slave acknowledges what it has applied before it drops.
 func (l *ledger) drop(db string) {
