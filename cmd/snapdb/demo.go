@@ -55,22 +55,23 @@ that every node holds the same, and stays until Ctrl-C.`,
 		Example: "  snapdb demo\n  snapdb demo --for 10s --nats 127.0.0.1:0",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			if lasts > 0 {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, lasts)
-				defer cancel()
-			}
-			return demo(ctx, cmd.OutOrStdout(), listen)
+			return demo(cmd.Context(), cmd.OutOrStdout(), listen, lasts)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "nats", agent.DefaultListen, "`HOST:PORT` where the master listens")
-	cmd.Flags().DurationVar(&lasts, "for", 0, "end by itself after this `DURATION`, e.g. 10s (default: run until Ctrl-C)")
+	cmd.Flags().DurationVar(&lasts, "for", 0, "end by itself after this `DURATION`, e.g. 10s, but not before the script is done (default: run until Ctrl-C)")
 	return cmd
 }
 
-// demo runs the whole system in a temporary directory until ctx ends.
-func demo(ctx context.Context, out io.Writer, listen string) (err error) {
+// demo runs the whole system in a temporary directory until ctx ends or, if it is
+// positive, the time that it lasts.
+func demo(ctx context.Context, out io.Writer, listen string, lasts time.Duration) (err error) {
+	over := ctx
+	if lasts > 0 {
+		var cancel context.CancelFunc
+		over, cancel = context.WithTimeout(ctx, lasts)
+		defer cancel()
+	}
 	dir, err := os.MkdirTemp("", "snapdb-demo-")
 	if err != nil {
 		return fmt.Errorf("make a directory for the demo: %w", err)
@@ -102,12 +103,12 @@ func demo(ctx context.Context, out io.Writer, listen string) (err error) {
 	fmt.Fprintf(out, "master at %s, data in %s\n\n", m.URL(), dir)
 	if err := demoRun(ctx, out, m.URL()); err != nil {
 		if ctx.Err() != nil {
-			return nil // ended by Ctrl-C or --for in the middle
+			return nil // ended by Ctrl-C in the middle
 		}
 		return err
 	}
 	demoNext(out, m.URL(), dir)
-	<-ctx.Done()
+	<-over.Done()
 	fmt.Fprintln(out, "stopping")
 	return nil
 }
