@@ -27,6 +27,7 @@ func TestKillingAnyProcessAtAnyMomentLosesNothing(t *testing.T) {
 	c := startCluster(t, 3)
 	cl := c.client()
 	l := c.startLoad(cl, "Kills", 6)
+	l.makeDatabases(c.client())
 	for round := range *killRounds {
 		l.awaitAcked(1 + rng.Int64N(150))
 		victims := []*node{c.nodes()[rng.IntN(4)]}
@@ -55,6 +56,7 @@ func TestKillingAnyProcessAtAnyMomentLosesNothing(t *testing.T) {
 	c.settle(cl)
 	for _, id := range []string{"", "snap1", "snap2", "snap3"} {
 		l.verify(cl, id)
+		l.verifyDatabases(cl, id)
 	}
 	c.finish(cl)
 }

@@ -23,7 +23,7 @@ type fate uint8
 const (
 	absent  fate = iota // certainly not written
 	maybe               // the answer was lost, or is that nobody knows
-	written             // certainly written
+	written             // certainly written; written less the fate of a DROP is that of what it drops
 )
 
 // load writes from several clients at once and remembers what each was told.
@@ -37,13 +37,15 @@ type load struct {
 	nodes map[string]bool // slaves that may be named in an answer
 
 	acked   atomic.Int64
-	reached chan struct{} // holds a token when acked has grown
+	reached chan struct{}   // holds a token when acked has grown
+	ctx     context.Context // ends with stop
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 
 	mu   sync.Mutex
 	ops  map[string]op
-	said map[string]int // errors by code or text, for the log of the test
+	dbs  map[string]fate // whether databases made on the way are there
+	said map[string]int  // errors by code or text, for the log of the test
 }
 
 // op is one write.
@@ -73,12 +75,12 @@ func (c *cluster) startLoad(cl *client.Client, db string, clients int) *load {
 	c.t.Helper()
 	c.exec(cl, "", "CREATE DATABASE "+db)
 	c.exec(cl, db, loadSchema)
-	l := &load{t: c.t, db: db, url: c.url, nodes: map[string]bool{}, reached: make(chan struct{}, 1), ops: map[string]op{}, said: map[string]int{}}
+	l := &load{t: c.t, db: db, url: c.url, nodes: map[string]bool{}, reached: make(chan struct{}, 1), ops: map[string]op{}, dbs: map[string]fate{}, said: map[string]int{}}
 	for _, n := range c.slaves {
 		l.nodes[n.name] = true
 	}
 	ctx, cancel := context.WithCancel(c.t.Context())
-	l.cancel = cancel
+	l.ctx, l.cancel = ctx, cancel
 	c.t.Cleanup(l.stop)
 	for i := range clients {
 		c.exec(cl, db, "INSERT INTO counters VALUES (?, 0)", subjects.IntegerValue(int64(i)))
@@ -185,6 +187,51 @@ func (l *load) atomic(running, ctx context.Context, cl *client.Client, w *writin
 	}
 	if w.fate == absent && doubt {
 		w.fate = maybe // of an earlier try
+	}
+}
+
+// makeDatabases begins to make databases, and to drop every second one again.
+func (l *load) makeDatabases(cl *client.Client) {
+	l.wg.Go(func() {
+		for n := 0; l.ctx.Err() == nil; n++ {
+			name := fmt.Sprintf("Made%d", n)
+			f := l.send(cl, "", "CREATE DATABASE "+name)
+			// Whoever was told that a database is there finds it.
+			if f == written && l.send(cl, name, "CREATE TABLE t (a); INSERT INTO t VALUES (1)") == written && n%2 == 0 {
+				f = written - l.send(cl, "", "DROP DATABASE "+name)
+			}
+			l.mu.Lock()
+			l.dbs[name] = f
+			l.mu.Unlock()
+			for range 20 {
+				l.backOff(l.ctx)
+			}
+		}
+	})
+}
+
+func (l *load) send(cl *client.Client, db, sql string) fate {
+	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+	defer cancel()
+	return l.judge(cl.Exec(ctx, &subjects.Request{DB: db, SQL: sql}))
+}
+
+// verifyDatabases compares which databases a node has with what was told.
+func (l *load) verifyDatabases(cl *client.Client, id string) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+	defer cancel()
+	has := map[string]bool{}
+	for row, err := range cl.Rows(ctx, door(id), &subjects.Request{SQL: "SHOW DATABASES"}) {
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		has[string(row[0].Bytes())] = true
+	}
+	for name, f := range l.dbs {
+		if has[name] && f == absent || !has[name] && f == written {
+			l.t.Errorf("database %s on %q: it is there: %v, its fate was %d", name, id, has[name], f)
+		}
 	}
 }
 
