@@ -30,6 +30,10 @@ const (
 	// as a publish takes, because that is what a second group would cost.
 	formLeast = 400 * time.Microsecond
 	formMost  = 5 * time.Millisecond
+	// groupTakes is how long a group takes in more calls, groupLasts how long what
+	// it takes in may run: its other clients wait for their answers meanwhile.
+	groupTakes = 50 * time.Millisecond
+	groupLasts = 100 * time.Millisecond
 	// formDecay is how fast the known concurrency falls, per group.
 	formDecay = 0.98
 )
@@ -250,7 +254,15 @@ func (w *writer) group(ctx context.Context) {
 		return
 	}
 	var done []*call
-	for !g.Full() {
+	for start := time.Now(); !g.Full(); {
+		// The first has all the time that it is given.
+		var until time.Time
+		if len(done) > 0 {
+			if time.Since(start) > groupTakes {
+				break
+			}
+			until = start.Add(groupLasts)
+		}
 		c := w.take()
 		if c == nil {
 			break
@@ -263,9 +275,14 @@ func (w *writer) group(ctx context.Context) {
 			w.transact(ctx, g, c)
 			return
 		}
-		if err := w.execute(g, c); err != nil {
+		later, err := w.execute(g, c, until)
+		if err != nil {
 			w.abandon(g, append(done, c), err)
 			return
+		}
+		if later {
+			w.putBack(c) // it will be the first of the next group
+			break
 		}
 		switch {
 		case c.failed != nil:
@@ -289,16 +306,20 @@ func (w *writer) setRunning(c *call) {
 	w.mu.Unlock()
 }
 
-// execute runs one call as one transaction of the group. A returned error is a
+// execute runs one call as one transaction of the group. One that has not ended
+// by until, if that is set, is undone, and later is true. A returned error is a
 // fault of this database, not of the call.
-func (w *writer) execute(g *exec.Group, c *call) error {
+func (w *writer) execute(g *exec.Group, c *call, until time.Time) (later bool, err error) {
 	if time.Now().After(c.deadline) {
 		c.failed = errWaited
-		return nil
+		return false, nil
+	}
+	if until.IsZero() || until.After(c.deadline) {
+		until = c.deadline
 	}
 	tx, err := g.Open(subjects.Txn{Now: time.Now().UnixMilli(), Seed: rand.Uint64(), Counters: c.counters, ID: c.req.ID})
 	if err != nil {
-		return fmt.Errorf("open transaction: %w", err)
+		return false, fmt.Errorf("open transaction: %w", err)
 	}
 	position, found, err := tx.Done(&c.results)
 	switch {
@@ -306,9 +327,9 @@ func (w *writer) execute(g *exec.Group, c *call) error {
 		err = fmt.Errorf("look up request id: %w", err)
 	case found:
 		c.repeated, c.wrote = position, true
-		return tx.Abort()
+		return false, tx.Abort()
 	default:
-		w.db.Writer().SetDeadline(c.deadline)
+		w.db.Writer().SetDeadline(until)
 		if err = context.Cause(c.ctx); err == nil { // from here on, withdraw interrupts it
 			err = tx.RunAll(c.stmts, &c.results)
 		}
@@ -319,13 +340,18 @@ func (w *writer) execute(g *exec.Group, c *call) error {
 	}
 	if err == nil {
 		c.wrote, c.counters = tx.Logged() > 0, tx.Counters()
-		return nil
+		return false, nil
 	}
 	c.failed = exec.WireError(because(w.ctx, because(c.ctx, err)))
+	if c.failed.Code == subjects.CodeTimeout && time.Now().Before(c.deadline) {
+		c.failed = nil
+		c.results.Reset()
+		return true, tx.Abort()
+	}
 	if c.failed.Code == subjects.CodeCancelled || c.failed.Code == subjects.CodeTimeout {
 		c.failed = nothingChanged(c.failed)
 	}
-	return tx.Abort()
+	return false, tx.Abort()
 }
 
 // conclude logs and commits a group and hands its clients to the ledger.
