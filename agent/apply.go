@@ -33,8 +33,8 @@ func (s *Slave) take(ses *stay, batch []broker.Entry) error {
 		// Only after it was handed over: whoever sees this position and an idle
 		// lane knows that the lane has decided it.
 		ses.read.Store(batch[i].Position)
+		ses.arrived.Store(int64(time.Since(ses.began))) // handing over may take its time
 	}
-	ses.arrived.Store(int64(time.Since(ses.began)))
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,7 +171,10 @@ func (s *Slave) connect() (*nats.Conn, error) {
 			s.leave(errDisconnected)
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			s.log.Warn("connection", "error", err)
+			var broken *net.OpError
+			if !errors.As(err, &broken) { // the end of the connection tells
+				s.log.Warn("connection", "error", err)
+			}
 		}),
 	)
 }
