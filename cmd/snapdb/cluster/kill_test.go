@@ -27,7 +27,6 @@ func TestKillingAnyProcessAtAnyMomentLosesNothing(t *testing.T) {
 	c := startCluster(t, 3)
 	cl := c.client()
 	l := c.startLoad(cl, "Kills", 6)
-	l.makeDatabases(c.client())
 	for round := range *killRounds {
 		l.awaitAcked(1 + rng.Int64N(150))
 		victims := []*node{c.nodes()[rng.IntN(4)]}
@@ -39,6 +38,7 @@ func TestKillingAnyProcessAtAnyMomentLosesNothing(t *testing.T) {
 		case rng.IntN(4) == 0:
 			victims = []*node{c.master, c.slaves[rng.IntN(3)]}
 		}
+		l.makeDatabase(cl, round)
 		<-time.After(time.Duration(rng.Int64N(int64(3 * time.Millisecond)))) // into the middle of a write
 		for _, n := range victims {
 			n.kill()
@@ -48,6 +48,9 @@ func TestKillingAnyProcessAtAnyMomentLosesNothing(t *testing.T) {
 		}
 		rng.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
 		for _, n := range victims {
+			if n != c.master && rng.IntN(6) == 0 {
+				n.wipe() // it has lost its disk, and starts anew
+			}
 			n.start()
 		}
 	}

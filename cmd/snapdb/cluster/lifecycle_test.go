@@ -181,6 +181,40 @@ func TestMasterStopsWhileWritesWaitForAFrozenSlave(t *testing.T) {
 	c.finish(cl)
 }
 
+func TestMasterStopsInTheMiddleOfEndlessStatements(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	cl := c.client()
+	c.exec(cl, "", "CREATE DATABASE A")
+	c.exec(cl, "A", "CREATE TABLE t (a)")
+	c.settle(cl)
+	const endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) "
+	var wg sync.WaitGroup
+	for _, sql := range []string{endless + "SELECT count(*) FROM n", "INSERT INTO t " + endless + "SELECT i FROM n WHERE i < 0"} {
+		wg.Go(func() {
+			_, err := cl.Exec(t.Context(), &subjects.Request{DB: "A", SQL: sql, TimeoutMS: 60_000})
+			if c := code(err); c != subjects.CodeCancelled && c != subjects.CodeUnavailable {
+				t.Errorf("%s: %v", sql, err)
+			}
+		})
+	}
+	await(t, func() string { // until the writer is busy
+		_, err := cl.Exec(t.Context(), &subjects.Request{DB: "A", SQL: "INSERT INTO t VALUES (1)", TimeoutMS: 100})
+		if code(err) == subjects.CodeTimeout {
+			return ""
+		}
+		return fmt.Sprint("a write is not held up: ", err)
+	})
+	before := c.query(cl, "", "A", "SELECT count(*) FROM t").Int()
+	c.master.stop(syscall.SIGINT)
+	wg.Wait()
+	c.start()
+	if n := c.query(cl, "", "A", "SELECT count(*) FROM t").Int(); n != before {
+		t.Errorf("%d rows after the stop, %d before", n, before)
+	}
+	c.finish(cl)
+}
+
 func TestDemoEndsByItselfAndBySignal(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := runOnce(t, "demo", "--for", "1s", "--nats", freeAddress(t))

@@ -37,8 +37,7 @@ type load struct {
 	nodes map[string]bool // slaves that may be named in an answer
 
 	acked   atomic.Int64
-	reached chan struct{}   // holds a token when acked has grown
-	ctx     context.Context // ends with stop
+	reached chan struct{} // holds a token when acked has grown
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 
@@ -80,7 +79,7 @@ func (c *cluster) startLoad(cl *client.Client, db string, clients int) *load {
 		l.nodes[n.name] = true
 	}
 	ctx, cancel := context.WithCancel(c.t.Context())
-	l.ctx, l.cancel = ctx, cancel
+	l.cancel = cancel
 	c.t.Cleanup(l.stop)
 	for i := range clients {
 		c.exec(cl, db, "INSERT INTO counters VALUES (?, 0)", subjects.IntegerValue(int64(i)))
@@ -190,23 +189,18 @@ func (l *load) atomic(running, ctx context.Context, cl *client.Client, w *writin
 	}
 }
 
-// makeDatabases begins to make databases, and to drop every second one again.
-func (l *load) makeDatabases(cl *client.Client) {
+// makeDatabase begins to make a database, and drops every second one again.
+func (l *load) makeDatabase(cl *client.Client, n int) {
 	l.wg.Go(func() {
-		for n := 0; l.ctx.Err() == nil; n++ {
-			name := fmt.Sprintf("Made%d", n)
-			f := l.send(cl, "", "CREATE DATABASE "+name)
-			// Whoever was told that a database is there finds it.
-			if f == written && l.send(cl, name, "CREATE TABLE t (a); INSERT INTO t VALUES (1)") == written && n%2 == 0 {
-				f = written - l.send(cl, "", "DROP DATABASE "+name)
-			}
-			l.mu.Lock()
-			l.dbs[name] = f
-			l.mu.Unlock()
-			for range 20 {
-				l.backOff(l.ctx)
-			}
+		name := fmt.Sprintf("Made%d", n)
+		f := l.send(cl, "", "CREATE DATABASE "+name)
+		// Whoever was told that a database is there finds it.
+		if f == written && l.send(cl, name, "CREATE TABLE t (a); INSERT INTO t VALUES (1)") == written && n%2 == 0 {
+			f = written - l.send(cl, "", "DROP DATABASE "+name)
 		}
+		l.mu.Lock()
+		l.dbs[name] = f
+		l.mu.Unlock()
 	})
 }
 

@@ -77,6 +77,52 @@ func TestMasterRefusesToStartOverADamagedLog(t *testing.T) {
 	}
 }
 
+// A position alone does not say which history it is of: a master that was set
+// back, and has gone on, has other things at the positions of its slaves.
+func TestSlaveNoticesThatItsMasterWasSetBack(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	cl := c.client()
+	c.exec(cl, "", "CREATE DATABASE A")
+	c.exec(cl, "A", "CREATE TABLE t (a)")
+	c.settle(cl)
+	c.slaves[1].stop(syscall.SIGTERM)
+	c.master.stop(syscall.SIGTERM)
+	backup := filepath.Join(t.TempDir(), "backup")
+	if err := os.CopyFS(backup, os.DirFS(c.master.dir)); err != nil {
+		t.Fatal(err)
+	}
+	c.master.start()
+	c.awaitOnline(c.slaves[0])
+	for range 5 {
+		c.exec(cl, "A", "INSERT INTO t VALUES ('before')")
+	}
+	c.slaves[0].stop(syscall.SIGTERM)
+	c.master.stop(syscall.SIGTERM)
+	if err := os.RemoveAll(c.master.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(c.master.dir, os.DirFS(backup)); err != nil {
+		t.Fatal(err)
+	}
+	c.master.start()
+	for range 10 {
+		c.exec(cl, "A", "INSERT INTO t VALUES ('after')")
+	}
+	c.slaves[0].start()
+	c.slaves[1].start()
+	wantSaid(t, c.awaitState(cl, "snap1", subjects.StateDiverged), "A")
+	if n := c.query(cl, "snap1", "A", "SELECT count(*) FROM t WHERE a = 'before'").Int(); n != 5 {
+		t.Errorf("the slave has %d rows of its own history, want 5", n)
+	}
+	if n := c.query(cl, "snap1", "A", "SELECT count(*) FROM t WHERE a = 'after'").Int(); n != 0 {
+		t.Errorf("the slave has %d rows of the other history", n)
+	}
+	c.slaves[0].stop(syscall.SIGTERM)
+	c.slaves = c.slaves[1:] // the one that was away then follows
+	c.finish(cl)
+}
+
 // A slave that reads a damaged log must not pass over what it cannot read.
 func TestSlaveStopsAtADamagedMessage(t *testing.T) {
 	t.Parallel()

@@ -107,6 +107,14 @@ func (n *node) kill() {
 	<-n.ended
 }
 
+// wipe removes the data of a node that does not run.
+func (n *node) wipe() {
+	n.t.Helper()
+	if err := os.RemoveAll(n.dir); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // freeze stops the process from doing anything until thaw.
 func (n *node) freeze() { n.t.Helper(); n.signal(syscall.SIGSTOP) }
 func (n *node) thaw()   { n.t.Helper(); n.signal(syscall.SIGCONT) }
