@@ -68,10 +68,11 @@ func (m *Master) changeCatalog(cmd exec.Command, c *call) (effect bool, err erro
 			return false, err
 		}
 		cmd.Name = w.db.Name() // as its writer, its book and its file are called
+		ill := w.reason()
 		w.retire()
 		defer func() {
 			if !logged {
-				m.startWriter(w.db) // it is not dropped after all
+				m.reinstate(w.db, ill)
 			}
 		}()
 	}
@@ -107,6 +108,27 @@ func (m *Master) changeCatalog(cmd exec.Command, c *call) (effect bool, err erro
 	return true, nil
 }
 
+// reinstate gives a database that is not dropped after all its writer back. One
+// that took no writes before, for a reason, takes none until it has what the log
+// has.
+func (m *Master) reinstate(d *exec.Database, ill error) {
+	if ill == nil {
+		m.startWriter(d, nil)
+		return
+	}
+	w := m.startWriter(d, ill)
+	m.goes(func(ctx context.Context) {
+		for sleep(ctx, recoverPause) {
+			info, err := m.broker.LogInfo(ctx)
+			if err == nil {
+				m.recover(w, info.Last)
+				return
+			}
+			w.log.Error("cannot ask for the end of the log, trying again", "error", err)
+		}
+	})
+}
+
 // catalogChanged brings writers and ledger in line with a change of the catalog.
 func (m *Master) catalogChanged(cmd exec.Command, position uint64) error {
 	if cmd.Verb == exec.CreateDatabase {
@@ -114,7 +136,9 @@ func (m *Master) catalogChanged(cmd exec.Command, position uint64) error {
 		if err != nil {
 			return err
 		}
-		m.startWriter(d)
+		m.fleet.changed(cmd, position) // its book is open before the first write
+		m.startWriter(d, nil)
+		return nil
 	}
 	m.fleet.changed(cmd, position)
 	return nil

@@ -237,6 +237,8 @@ func (h *handler) text(sql string, args []subjects.Value) error {
 		}
 		rest := sql[n:]
 		switch {
+		case h.out.Len() > subjects.MaxRequest:
+			err = subjects.Errorf(subjects.CodeTooBig, "the results so far exceed %d MB: send fewer statements at a time", subjects.MaxRequest>>20)
 		case cmd.Verb != exec.NoCommand:
 			err = h.command(cmd)
 		case h.session != nil && h.session.tx != nil:
@@ -389,6 +391,9 @@ func (h *handler) inTransaction(sql string, args []subjects.Value) (int, error) 
 		h.endTransaction()
 		return 0, t.rolledBack()
 	}
+	if t.holding && !h.writes {
+		return 0, exec.ErrWrites // it holds the writer, and may have written
+	}
 	if !t.holding {
 		n, err := t.read(h.ctx, sql, args, h.limit, &h.out)
 		if t.lost() {
@@ -468,6 +473,9 @@ func (h *handler) transactional(verb exec.Verb) error {
 	}
 	switch verb {
 	case exec.Begin, exec.BeginImmediate:
+		if verb == exec.BeginImmediate && !h.writes {
+			return exec.ErrWrites
+		}
 		w, err := h.m.writer(h.db)
 		if err != nil {
 			return err
@@ -480,6 +488,10 @@ func (h *handler) transactional(verb exec.Verb) error {
 			}
 		}
 		return nil
+	case exec.Commit:
+		if s.tx.holding && !h.writes {
+			return exec.ErrWrites
+		}
 	case exec.Rollback:
 		t := s.tx
 		lost := t.lost()

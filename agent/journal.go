@@ -34,12 +34,12 @@ type journal struct {
 	deposed  func(error)   // called when another master has taken over
 
 	known atomic.Uint64 // position up to which everything is stored
+	term  atomic.Uint64 // changes under mu
 
 	mu     sync.RWMutex // guards what follows; held for writing while a term is claimed
 	nc     *nats.Conn   // with the master's rights
 	public *nats.Conn   // with everybody's, to answer whoever asks
 	wire   *broker.Log
-	term   uint64
 	silent bool // a publish could not be cleared up
 }
 
@@ -85,7 +85,7 @@ func (j *journal) reclaim(ctx context.Context) error {
 	}
 	// A message without a name is no claim, and one of this master's own is a
 	// claim whose answer was lost.
-	if j.term != 0 && last.Position > j.term && last.Master != "" && last.Master != j.master {
+	if j.term.Load() != 0 && last.Position > j.term.Load() && last.Master != "" && last.Master != j.master {
 		err := fmt.Errorf("%w at position %d (%s): stop one of the two", errFenced, last.Position, last.Body)
 		j.deposed(err)
 		return err
@@ -94,7 +94,8 @@ func (j *journal) reclaim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("claim the log: %w", err)
 	}
-	j.term, j.silent = term, false
+	j.term.Store(term)
+	j.silent = false
 	j.learn(term)
 	return nil
 }
@@ -118,12 +119,9 @@ func (j *journal) close() {
 	}
 }
 
-// current is the term this master writes in.
-func (j *journal) current() uint64 {
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	return j.term
-}
+// current is the term this master writes in. It does not wait for a claim under
+// way.
+func (j *journal) current() uint64 { return j.term.Load() }
 
 // reader is the log for reading.
 func (j *journal) reader() *broker.Log { return j.wire }
@@ -164,7 +162,7 @@ func (j *journal) append(ctx context.Context, h subjects.Header, body []byte) (u
 func (j *journal) publish(ctx context.Context, h *subjects.Header, body []byte) (uint64, error) {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
-	h.Term = j.term
+	h.Term = j.term.Load()
 	return j.wire.Append(ctx, *h, body)
 }
 
@@ -173,7 +171,7 @@ func (j *journal) publish(ctx context.Context, h *subjects.Header, body []byte) 
 func (j *journal) renew(ctx context.Context, term uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.term != term {
+	if j.term.Load() != term {
 		return nil // a publish without an answer has made that necessary meanwhile
 	}
 	err := j.reclaim(ctx)
@@ -193,7 +191,7 @@ func (j *journal) resolve(h *subjects.Header, known uint64) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), j.patience)
 	defer cancel()
 	j.log.Warn("the log did not answer a publish; finding out whether it was stored", "log_id", h.ID)
-	if j.term == h.Term {
+	if j.term.Load() == h.Term {
 		// Another master's claim ends the term as well as an own one.
 		if err := j.reclaim(ctx); err != nil && !errors.Is(err, broker.ErrFenced) && !errors.Is(err, errFenced) {
 			return 0, j.unknown(h, err)

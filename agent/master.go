@@ -221,7 +221,7 @@ func (m *Master) open(ctx context.Context) error {
 	m.reader = newReader(m.store)
 	m.fleet = newFleet(m, enrolled)
 	for _, d := range m.store.Databases() {
-		m.startWriter(d)
+		m.startWriter(d, nil)
 	}
 	if err := m.fleet.open(); err != nil {
 		return err
@@ -242,8 +242,11 @@ func (m *Master) goes(f func(ctx context.Context)) {
 	}()
 }
 
-func (m *Master) startWriter(d *exec.Database) *writer {
+// startWriter makes and starts the writer of a database. With ill, it takes no
+// writes until it is resumed.
+func (m *Master) startWriter(d *exec.Database, ill error) *writer {
 	w := newWriter(m, d)
+	w.stopped = ill
 	w.ctx, w.end = context.WithCancelCause(m.ctx)
 	w.done = make(chan struct{})
 	m.mu.Lock()
@@ -333,11 +336,7 @@ func (m *Master) Stop(ctx context.Context) error {
 
 // recover replays the log into a database whose commit failed, and lets it take
 // writes again.
-func (m *Master) recover(w *writer) {
-	to := m.journal.current()
-	if info, err := m.broker.LogInfo(m.ctx); err == nil {
-		to = max(to, info.Last)
-	}
+func (m *Master) recover(w *writer, to uint64) {
 	for w.ctx.Err() == nil {
 		err := m.replayRange(w.ctx, w.db.Applied().Number+1, to, func(db string) bool { return db == w.db.Name() })
 		if err == nil {
@@ -367,7 +366,7 @@ func (m *Master) revive(w *writer) {
 		err := m.journal.revive(ctx)
 		cancel()
 		if err == nil {
-			m.recover(w)
+			m.recover(w, m.journal.current()) // nothing of an older term comes after it
 			return
 		}
 		m.log.Error("cannot restart the broker, trying again", "error", err)

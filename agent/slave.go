@@ -43,8 +43,6 @@ const (
 	reconnectMost = 2 * time.Second
 	// statusEvery is the beat of status messages.
 	statusEvery = time.Second
-	// cursorEvery is how often the cursor is written down, at most.
-	cursorEvery = 5 * time.Second
 	// silence is how long a slave that is behind waits for messages before it
 	// joins again.
 	silence = 3 * time.Second
@@ -139,11 +137,7 @@ func (s *Slave) begin() error {
 	}
 	s.log = s.log.With("node", s.id)
 	s.reader = newReader(s.store)
-	cursor, err := s.store.Catalog().Cursor()
-	if err != nil {
-		return fmt.Errorf("read cursor: %w", err)
-	}
-	s.way.cursor = cursor
+	var err error
 	if s.nc, err = s.connect(); err != nil {
 		return fmt.Errorf("connect to %s: %w", s.o.URL, err)
 	}
@@ -273,7 +267,6 @@ func (s *Slave) takeDown(wg *sync.WaitGroup) error {
 	s.crew.close()
 	s.reader.close()
 	wg.Wait()
-	errs = append(errs, s.saveCursor())
 
 	flush, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -290,7 +283,6 @@ func (s *Slave) takeDown(wg *sync.WaitGroup) error {
 func (s *Slave) beat() {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
-	saved := time.Now()
 	for {
 		select {
 		case <-s.life.Done():
@@ -298,32 +290,9 @@ func (s *Slave) beat() {
 		case <-s.changed:
 		case <-tick.C:
 			s.check()
-			if time.Since(saved) >= cursorEvery {
-				saved = time.Now()
-				if err := s.saveCursor(); err != nil {
-					s.log.Warn("cursor not saved", "error", err)
-				}
-			}
 		}
 		s.publishStatus()
 	}
-}
-
-// saveCursor writes the cursor down if it has moved.
-func (s *Slave) saveCursor() error {
-	s.mu.Lock()
-	cursor, moved := s.way.cursor, s.way.cursor != s.way.saved
-	s.mu.Unlock()
-	if !moved {
-		return nil
-	}
-	if err := s.store.Catalog().SetCursor(cursor); err != nil {
-		return fmt.Errorf("save cursor: %w", err)
-	}
-	s.mu.Lock()
-	s.way.saved = cursor
-	s.mu.Unlock()
-	return nil
 }
 
 // tell asks for the status to be published soon.

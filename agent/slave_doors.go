@@ -151,9 +151,6 @@ func (q *nodeQuery) run() (err error) {
 		q.position, err = q.s.reader.more(q.ctx, q.req.More, q.limit, &q.out)
 		return err
 	}
-	if err := q.s.fresh(q.ctx, q.req, q.db); err != nil {
-		return err
-	}
 	if len(q.req.Stmts) > 0 {
 		return q.read(q.req.Stmts)
 	}
@@ -176,12 +173,20 @@ func (q *nodeQuery) run() (err error) {
 }
 
 func (q *nodeQuery) read(stmts []subjects.Stmt) error {
-	d, err := q.s.store.Database(q.db)
+	d, err := q.database()
 	if err != nil {
 		return err
 	}
 	q.position, err = q.s.reader.query(q.ctx, d, stmts, subjects.Counters{}, q.limit, &q.out)
 	return err
+}
+
+// database is the one in use, once it is as new as the request demands.
+func (q *nodeQuery) database() (*exec.Database, error) {
+	if err := q.s.fresh(q.ctx, q.req, q.db); err != nil {
+		return nil, err
+	}
+	return q.s.store.Database(q.db)
 }
 
 // command executes one of snapdb's own statements, as far as a slave can.
@@ -194,6 +199,9 @@ func (q *nodeQuery) command(cmd exec.Command) error {
 	case exec.ShowSlaves, exec.ShowMasterStatus:
 		return subjects.Errorf(subjects.CodeUnavailable, "only the master knows this: ask it at %s", subjects.Query)
 	case exec.ShowDatabases:
+		if err := q.s.fresh(q.ctx, q.req, subjects.Catalog); err != nil {
+			return err
+		}
 		q.out.Begin([]string{"database"})
 		for _, d := range q.s.store.Databases() {
 			row(&q.out, d.Name())
@@ -204,7 +212,7 @@ func (q *nodeQuery) command(cmd exec.Command) error {
 	if cmd.Verb == exec.Use {
 		q.db = cmd.Name
 	}
-	d, err := q.s.store.Database(q.db)
+	d, err := q.database()
 	if err != nil {
 		return err
 	}

@@ -452,7 +452,7 @@ func TestSlaveObeys(t *testing.T) {
 func TestSlaveStops(t *testing.T) {
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
-	n := o.write("a", "CREATE TABLE t (x)")
+	o.write("a", "CREATE TABLE t (x)")
 	dir := t.TempDir()
 	s, err := agent.StartSlave(t.Context(), agent.SlaveOptions{URL: o.b.URL(), Dir: dir, Logger: quiet()})
 	if err != nil {
@@ -478,9 +478,8 @@ func TestSlaveStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	cursor, err := store.Catalog().Cursor()
-	if err != nil || cursor != n || store.Identity().ID != s.ID() || store.Identity().Cluster != "c1" {
-		t.Errorf("cursor %d, want %d; %+v; %v", cursor, n, store.Identity(), err)
+	if store.Identity().ID != s.ID() || store.Identity().Cluster != "c1" {
+		t.Errorf("%+v", store.Identity())
 	}
 }
 

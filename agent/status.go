@@ -25,7 +25,6 @@ type headway struct {
 	newest    *target                  // newest heads, if not chased
 	satisfied time.Time                // arrival of the last heads satisfied; zero: none yet
 	cursor    uint64                   // of that
-	saved     uint64                   // cursor on disk
 }
 
 // target is what it takes to satisfy one heads message.

@@ -389,7 +389,7 @@ func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 	}
 	w.m.fleet.logged(w, position, done, err != nil)
 	if err != nil {
-		w.m.recover(w)
+		w.m.recover(w, position)
 	}
 }
 
@@ -407,6 +407,9 @@ func (w *writer) unlogged(g *exec.Group, done []*call, err error) {
 		w.finish(c, outcome{})
 	}
 	if rollback != nil {
+		if !unknown {
+			w.m.fleet.decided(w.db.Name(), w.db.Applied().Number)
+		}
 		w.broken(fmt.Errorf("roll back group: %w", rollback))
 		return
 	}

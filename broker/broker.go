@@ -33,8 +33,10 @@
 // where they are passed over (a copy continues nothing) but take space, or on
 // [subjects.Epoch], which costs the master a new claim; can read everything; can
 // take messages from the consumer of another node, which then joins again; and
-// can answer in the inbox of another node or client in the name of the broker.
-// Without credentials, serve on the loopback only.
+// can answer in the inbox of another node or client in the name of the broker; and
+// can speak as any node, whose session is in its public status, so that what is
+// said to be applied is as true as whoever reaches the port is honest. Without
+// credentials, serve on the loopback only.
 package broker
 
 import (
@@ -209,7 +211,10 @@ func (b *Broker) options() *server.Options {
 		// Every answer goes to a subject of its own, which no cache has seen before:
 		// without caches an answer costs a third less.
 		NoSublistCache: true,
-		JetStream:      true, StoreDir: b.c.Dir, SyncAlways: true,
+		// Who listens and does not read is dropped in the end, and until then must not
+		// slow down whoever speaks.
+		NoFastProducerStall: true,
+		JetStream:           true, StoreDir: b.c.Dir, SyncAlways: true,
 		JetStreamMaxStore: noStoreLimit, JetStreamMaxMemory: 1 << 30,
 	}
 	b.keys.register(o)

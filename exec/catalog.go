@@ -13,7 +13,7 @@ import (
 
 // Catalog lists the databases of a node: a database of its own with its own
 // history, whose messages are CREATE DATABASE and DROP DATABASE. Beside that it
-// keeps what only this node knows: its cursor and, on the master, the slaves
+// keeps what only this node knows: on the master, the slaves
 // that ever joined.
 type Catalog struct {
 	*Database
@@ -32,7 +32,6 @@ CREATE TABLE IF NOT EXISTS _snapdb_databases (
   created INTEGER NOT NULL,
   dropped INTEGER
 );
-CREATE TABLE IF NOT EXISTS _snapdb_cursor (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS _snapdb_nodes (id TEXT PRIMARY KEY, joined INTEGER NOT NULL) WITHOUT ROWID;
 `
 
@@ -216,34 +215,9 @@ func (c *Catalog) local(sql string, args ...subjects.Value) error {
 	return c.write(sql, args...)
 }
 
-// Cursor is a position up to which this node had applied everything. It is
-// written lazily: the node may be further.
-func (c *Catalog) Cursor() (uint64, error) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	if c.closed {
-		return 0, ErrClosed
-	}
-	row, err := queryRow(c.w, "SELECT position FROM _snapdb_cursor")
-	if err != nil || row == nil {
-		return 0, err
-	}
-	return uint64(row[0].Int()), nil
-}
-
-// SetCursor remembers a cursor.
-func (c *Catalog) SetCursor(position uint64) error {
-	return c.local("INSERT INTO _snapdb_cursor VALUES (1, ?) ON CONFLICT DO UPDATE SET position=excluded.position", subjects.IntegerValue(int64(position)))
-}
-
 // Enrol remembers that a slave has joined, at a time in Unix milliseconds.
 func (c *Catalog) Enrol(id string, now int64) error {
 	return c.local("INSERT INTO _snapdb_nodes VALUES (?,?) ON CONFLICT DO NOTHING", subjects.TextValue(id), subjects.IntegerValue(now))
-}
-
-// Forget removes a slave that will not come back.
-func (c *Catalog) Forget(id string) error {
-	return c.local("DELETE FROM _snapdb_nodes WHERE id=?", subjects.TextValue(id))
 }
 
 // Enrolled are the ids of all slaves that ever joined, in order.
@@ -305,12 +279,17 @@ func (s *Snapshot) Show(ctx context.Context, cmd Command, out *subjects.Results)
 	}
 	defer rows.Close()
 	before := out.Rows()
-	if _, err := rows.Page(out, PageBytes); err != nil {
+	more, err := rows.Page(out, PageBytes)
+	if err != nil {
 		return fmt.Errorf("show: %w", err)
 	}
 	if cmd.Verb != ShowTables && out.Rows() == before {
 		return subjects.Errorf(subjects.CodeSyntax, "no such table: %s", cmd.Name)
 	}
-	out.End(rows.Types(), 0, 0)
+	if more {
+		out.EndMore(rows.Types(), "")
+	} else {
+		out.End(rows.Types(), 0, 0)
+	}
 	return nil
 }

@@ -210,6 +210,12 @@ func (t *Tx) Accept(results []byte) error {
 			return fmt.Errorf("remember request id: %w", err)
 		}
 	}
+	if t.w != nil && t.x.wrote {
+		// Before the transaction becomes part of the group: a full disk shows here.
+		if err := t.w.End(t.x.sum); err != nil {
+			return fmt.Errorf("write blob: %w", err)
+		}
+	}
 	if err := t.x.finish(); err != nil {
 		return err
 	}
@@ -223,9 +229,6 @@ func (t *Tx) Accept(results []byte) error {
 	g.ids = g.ids || t.head.ID != ""
 	g.touched = g.touched || t.x.analyzed
 	if t.w != nil {
-		if err := t.w.End(t.x.sum); err != nil {
-			return fmt.Errorf("write blob: %w", err)
-		}
 		g.large = t.spill
 	} else {
 		if g.n > 0 {

@@ -43,11 +43,9 @@ func TestClosedStoreRefuses(t *testing.T) {
 	wantCode(t, "begin", err, subjects.CodeUnavailable)
 	_, err = d.Read(context.Background(), time.Time{}, subjects.Counters{})
 	wantCode(t, "read", err, subjects.CodeUnavailable)
-	_, err = c.Cursor()
-	wantCode(t, "cursor", err, subjects.CodeUnavailable)
 	_, err = c.Enrolled()
 	wantCode(t, "enrolled", err, subjects.CodeUnavailable)
-	wantCode(t, "set cursor", c.SetCursor(1), subjects.CodeUnavailable)
+	wantCode(t, "enrol", c.Enrol("snap1", 1), subjects.CodeUnavailable)
 }
 
 // A database is dropped at once although clients have left results unfinished, and

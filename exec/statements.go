@@ -68,6 +68,9 @@ func (t *Tx) RunAll(stmts []subjects.Stmt, out *subjects.Results) error {
 	first, ended := true, false
 	return eachStatement(stmts, prepare, func(st *engine.Stmt, args []subjects.Value) error {
 		defer st.Close()
+		if err := fits(out); err != nil {
+			return err
+		}
 		if ended {
 			return subjects.Errorf(subjects.CodeTransaction, "a statement follows COMMIT: a request without a session is one transaction")
 		}
@@ -88,6 +91,15 @@ func (t *Tx) RunAll(stmts []subjects.Stmt, out *subjects.Results) error {
 	})
 }
 
+// fits refuses to go on with a request whose results are too large to be sent, so
+// that many small statements cannot fill the memory.
+func fits(out *subjects.Results) error {
+	if out.Len() > subjects.MaxRequest {
+		return subjects.Errorf(subjects.CodeTooBig, "the results of the statements before this one exceed %d MB: send fewer statements at a time", subjects.MaxRequest>>20)
+	}
+	return nil
+}
+
 // ReadAll executes the statements of a read request. The result of each is cut
 // at limit bytes; if that of the last one was, it is returned to go on with, and
 // is not ended yet.
@@ -98,6 +110,10 @@ func (s *Snapshot) ReadAll(stmts []subjects.Stmt, out *subjects.Results, limit i
 			out.EndMore(last.Types(), "")
 			last.Close()
 			last = nil
+		}
+		if err := fits(out); err != nil {
+			st.Close()
+			return err
 		}
 		rows, err := s.Open(st, args)
 		if err != nil {
