@@ -164,3 +164,58 @@ func TestReadYourWrites(t *testing.T) {
 		return err != nil && c.slaves["s1"].Status().State == subjects.StateJoining
 	})
 }
+
+// A read waits for the database that it reads, not for the one the request began
+// with.
+func TestReadWaitsForTheDatabaseInUse(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Ack: subjects.Ack{Kind: subjects.AckLog}}, "s1")
+	for _, db := range []string{"a", "b"} {
+		c.do("", "CREATE DATABASE "+db)
+		c.do(db, "CREATE TABLE t (x)")
+	}
+	c.same()
+	held, err := c.slaves["s1"].Store().Database("b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := held.Begin() // b cannot follow
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.do("b", "INSERT INTO t VALUES (1)")
+	at := c.do("a", "INSERT INTO t VALUES (1)").Position
+	read := subjects.Request{DB: "a", SQL: "SELECT count(*) FROM t", MinPosition: at}
+	if resp, err := c.c.QueryNode(testContext(t), "s1", &read); err != nil || show(resp.Results) != "1" {
+		t.Errorf("%+v, %v", resp, err)
+	}
+	read.SQL, read.TimeoutMS = "USE b; SELECT count(*) FROM t", 100
+	resp, err := c.c.QueryNode(testContext(t), "s1", &read)
+	wantCode(t, read.SQL, resp, err, subjects.CodeStale)
+	if err := g.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	read.TimeoutMS = 0
+	if resp, err := c.c.QueryNode(testContext(t), "s1", &read); err != nil || show(resp.Results) != "1" {
+		t.Errorf("%+v, %v", resp, err)
+	}
+	c.same()
+}
+
+// Many small statements must not be answered at the price of all memory.
+func TestResultsOfOneRequestAreBounded(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{}, "s1")
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+	big := strings.Repeat("SELECT zeroblob(600000);", 100)
+	for _, door := range []string{subjects.Exec, subjects.Query, subjects.NodeQuery("s1")} {
+		resp, err := c.c.Do(testContext(t), door, &subjects.Request{DB: "a", SQL: big})
+		wantCode(t, door, resp, err, subjects.CodeTooBig)
+	}
+	c.fails(subjects.CodeTooBig, subjects.Request{DB: "a", SQL: strings.Repeat("INSERT INTO t VALUES (1) RETURNING zeroblob(600000);", 100)})
+	if got := c.rows("a", "SELECT count(*) FROM t"); got != "0" {
+		t.Errorf("%s rows", got)
+	}
+	c.same()
+}

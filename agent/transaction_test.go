@@ -141,6 +141,20 @@ func TestTransaction(t *testing.T) {
 		if _, err := c.c.Query(testContext(t), &subjects.Request{DB: "a", Session: "reader", SQL: "COMMIT"}); err != nil {
 			t.Error(err)
 		}
+		resp, err = c.c.Query(testContext(t), &subjects.Request{DB: "a", Session: "reader", SQL: "BEGIN IMMEDIATE; INSERT INTO t VALUES (400, 1); COMMIT"})
+		wantCode(t, "BEGIN IMMEDIATE", resp, err, subjects.CodeReadOnly)
+	})
+	t.Run("a read-only door to a transaction that writes", func(t *testing.T) {
+		s.do("BEGIN")
+		s.do("INSERT INTO t VALUES (450, 1)")
+		for _, sql := range []string{"INSERT INTO t VALUES (451, 1)", "COMMIT"} {
+			resp, err := c.c.Query(testContext(t), &subjects.Request{DB: "a", Session: s.ID(), SQL: sql})
+			wantCode(t, sql, resp, err, subjects.CodeReadOnly)
+		}
+		s.do("ROLLBACK")
+		if got := c.rows("a", "SELECT count(*) FROM t WHERE x BETWEEN 400 AND 451"); got != "0" {
+			t.Errorf("%s rows written", got)
+		}
 	})
 	t.Run("acknowledged as asked for", func(t *testing.T) {
 		s.do("BEGIN")

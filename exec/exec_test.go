@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -408,6 +409,7 @@ func (h *history) step(n *node, batch int) bool {
 type blobs struct {
 	dir  string
 	kept int
+	room int64 // bytes of one blob that fit the disk; 0: all
 }
 
 func (b *blobs) spill() (exec.Spill, error) {
@@ -431,6 +433,9 @@ type spill struct {
 }
 
 func (s *spill) Write(p []byte) (int, error) {
+	if s.b.room > 0 && s.size+int64(len(p)) > s.b.room {
+		return 0, syscall.ENOSPC
+	}
 	s.h.Write(p)
 	s.size += int64(len(p))
 	return s.f.Write(p)

@@ -180,3 +180,33 @@ func TestLargeTransactionWithoutRoomForIt(t *testing.T) {
 	h.replay(slave, 1)
 	same(t, master, slave)
 }
+
+// The disk may be full when the last bytes of a transaction are written, after all
+// of its statements have succeeded: it must be undone all the same, or the group
+// would commit what it does not log.
+func TestLargeTransactionWhoseEndDoesNotFit(t *testing.T) {
+	h, master, slave := cluster(t, "CREATE TABLE t (a)")
+	row := text("INSERT INTO t VALUES (?)", subjects.BlobValue(make([]byte, 300<<10)))
+	large := request{stmts: []subjects.Stmt{row.stmts[0], row.stmts[0], row.stmts[0], row.stmts[0], {SQL: "INSERT INTO t VALUES ('end')"}}}
+	if outcomes := h.group(master, "d", large); outcomes[0].err != nil {
+		t.Fatal(outcomes[0].err)
+	}
+	files, err := os.ReadDir(h.blobs.dir)
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	info, err := files[0].Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.blobs.room = info.Size() - 1
+	outcomes := h.group(master, "d", text("INSERT INTO t VALUES (1)"), large, text("INSERT INTO t VALUES (2)"))
+	if outcomes[0].err != nil || outcomes[1].err == nil || outcomes[2].err != nil {
+		t.Errorf("%v", codes(outcomes))
+	}
+	h.replay(slave, 1)
+	same(t, master, slave)
+	if left, err := filepath.Glob(filepath.Join(h.blobs.dir, "spill-*")); err != nil || len(left) > 0 {
+		t.Errorf("left on disk: %v, %v", left, err)
+	}
+}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Patience of the tests. It is far more than anything takes; a test that needs
@@ -116,8 +118,18 @@ func (n *node) wipe() {
 }
 
 // freeze stops the process from doing anything until thaw.
-func (n *node) freeze() { n.t.Helper(); n.signal(syscall.SIGSTOP) }
-func (n *node) thaw()   { n.t.Helper(); n.signal(syscall.SIGCONT) }
+//
+// A signal that stops a process reaches its threads one after another; until the
+// last has stopped, the process may still answer.
+func (n *node) freeze() {
+	n.t.Helper()
+	n.signal(syscall.SIGSTOP)
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, n.cmd.Process.Pid, &info, unix.WSTOPPED|unix.WNOWAIT, nil); err != nil {
+		n.t.Errorf("wait for %s to stop: %v", n.name, err)
+	}
+}
+func (n *node) thaw() { n.t.Helper(); n.signal(syscall.SIGCONT) }
 
 // stop asks the process to end, as Ctrl-C or a service manager does, and expects
 // it to do so in order and soon.
