@@ -199,9 +199,9 @@ func TestLargeTransactionWhoseEndDoesNotFit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.blobs.room = info.Size() - 1
-	outcomes := h.group(master, "d", text("INSERT INTO t VALUES (1)"), large, text("INSERT INTO t VALUES (2)"))
-	if outcomes[0].err != nil || outcomes[1].err == nil || outcomes[2].err != nil {
+	h.blobs.room = info.Size() - 20
+	outcomes := h.group(master, "d", large, text("INSERT INTO t VALUES (1)"), text("INSERT INTO t VALUES (2)"))
+	if outcomes[0].err == nil || outcomes[1].err != nil || outcomes[2].err != nil {
 		t.Errorf("%v", codes(outcomes))
 	}
 	h.replay(slave, 1)
