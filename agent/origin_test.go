@@ -322,7 +322,7 @@ func stop(t testing.TB, s *agent.Slave) {
 }
 
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -330,7 +330,7 @@ func testContext(t testing.TB) context.Context {
 // until waits for a condition.
 func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	end := time.NewTimer(15 * time.Second)
+	end := time.NewTimer(45 * time.Second)
 	defer end.Stop()
 	tick := time.NewTicker(3 * time.Millisecond)
 	defer tick.Stop()

@@ -92,8 +92,9 @@ func (w *writer) submit(c *call) *subjects.Error {
 	w.mu.Lock()
 	switch {
 	case w.stopped != nil:
+		why := w.stopped
 		w.mu.Unlock()
-		return subjects.Errorf(subjects.CodeUnavailable, "database %s takes no writes: %v", w.db.Name(), w.stopped)
+		return subjects.Errorf(subjects.CodeUnavailable, "database %s takes no writes: %v", w.db.Name(), why)
 	case w.answered >= maxUnanswered:
 		w.mu.Unlock()
 		return subjects.Errorf(subjects.CodeBusy, "too many writes of database %s wait for acknowledgements (%d): try again", w.db.Name(), maxUnanswered)
