@@ -76,6 +76,7 @@ type Slave struct {
 	quiet   bell          // rung when a lane becomes idle
 	advance bell          // rung when something was applied or heads came
 	changed chan struct{} // holds one token when the status should be published
+	telling sync.Mutex    // held while it is
 	done    chan struct{} // closed when everything has ended
 	err     error         // why; read after done
 

@@ -365,6 +365,9 @@ func (s *Slave) publishStatus() {
 	if !s.nc.IsConnected() {
 		return
 	}
+	// One after another, or an older status could be sent after a newer one.
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	data, err := json.Marshal(s.Status())
 	if err == nil {
 		err = s.nc.Publish(subjects.NodeStatus(s.id), data)
