@@ -48,6 +48,11 @@ func newNode(t testing.TB, name, dir string, args ...string) *node {
 		if n.running() {
 			n.kill()
 		}
+		for _, word := range []string{"DATA RACE", "panic: ", "fatal error: "} {
+			if strings.Contains(n.said(), word) {
+				t.Errorf("%s said %q", n.name, word)
+			}
+		}
 		if t.Failed() {
 			t.Logf("%s said last:\n%s", name, lastLines(n.said(), 40))
 		}
