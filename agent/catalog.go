@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -52,7 +51,7 @@ func (m *Master) changeCatalog(cmd exec.Command, c *call) (effect bool, err erro
 		return false, nothingChanged(ending(c.ctx))
 	}
 	if m.catalogBehind {
-		return false, subjects.Errorf(subjects.CodeUnavailable, "nothing was done: an earlier CREATE or DROP DATABASE is in the log, and this node could not carry it out yet; it tries again by itself")
+		return false, subjects.Errorf(subjects.CodeUnavailable, "nothing was done: an earlier CREATE or DROP DATABASE is, or may be, in the log, and this node has not carried it out yet; it tries again by itself")
 	}
 	noEffect, err := m.store.Check(cmd)
 	if err != nil || noEffect {
@@ -62,6 +61,7 @@ func (m *Master) changeCatalog(cmd exec.Command, c *call) (effect bool, err erro
 		return false, err
 	}
 	logged := false // or may be
+	undo := func() {}
 	if cmd.Verb == exec.DropDatabase {
 		w, err := m.writer(cmd.Name)
 		if err != nil {
@@ -70,12 +70,13 @@ func (m *Master) changeCatalog(cmd exec.Command, c *call) (effect bool, err erro
 		cmd.Name = w.db.Name() // as its writer, its book and its file are called
 		ill := w.reason()
 		w.retire()
-		defer func() {
-			if !logged {
-				m.reinstate(w.db, ill)
-			}
-		}()
+		undo = func() { m.reinstate(w.db, ill) }
 	}
+	defer func() {
+		if !logged {
+			undo()
+		}
+	}()
 	cat := m.store.Catalog()
 	body := cat.Body(cmd, time.Now().UnixMilli())
 	at := cat.Applied()
@@ -87,9 +88,12 @@ func (m *Master) changeCatalog(cmd exec.Command, c *call) (effect bool, err erro
 		failed := notLogged(err)
 		if failed.Code == subjects.CodeOutcomeUnknown {
 			logged = true
-			// Which databases there are must never be in doubt: a new start of the
-			// master lets the log decide.
-			m.stepDown(fmt.Errorf("%s: %w; start the master again", cmd.Name, err))
+			m.catalogBehind = true
+			m.goes(func(ctx context.Context) {
+				if m.reviveLog(ctx) {
+					m.followCatalog(ctx, cmd, at.Number, m.journal.current(), undo)
+				}
+			})
 		} else {
 			m.fleet.decided(subjects.Catalog, at.Number)
 		}
@@ -102,7 +106,7 @@ func (m *Master) changeCatalog(cmd exec.Command, c *call) (effect bool, err erro
 	if err != nil {
 		m.log.Error("the log has a change of databases that this node could not carry out; trying again", "position", position, "error", err)
 		m.catalogBehind = true
-		m.goes(func(ctx context.Context) { m.followCatalog(ctx, cmd, position) })
+		m.goes(func(ctx context.Context) { m.followCatalog(ctx, cmd, at.Number, position, undo) })
 	}
 	m.fleet.await(position, c, m.catalogBehind)
 	return true, nil
@@ -144,24 +148,31 @@ func (m *Master) catalogChanged(cmd exec.Command, position uint64) error {
 	return nil
 }
 
-// followCatalog carries out a change that the log has, until it is done. Nothing
-// else may change the catalog before: it would be logged as if the change had
-// never been, and no other node could follow.
-func (m *Master) followCatalog(ctx context.Context, cmd exec.Command, position uint64) {
+// followCatalog carries out what the log has up to a position, until it is done.
+// If that is nothing after the position that the catalog had before, the change is
+// undone. Nothing else may change the catalog meanwhile: it would be logged as if
+// the change had never been, and no other node could follow.
+func (m *Master) followCatalog(ctx context.Context, cmd exec.Command, before, to uint64, undo func()) {
+	cat := m.store.Catalog()
 	for sleep(ctx, recoverPause) {
 		m.catalog <- struct{}{}
-		err := m.replayRange(ctx, m.store.Catalog().Applied().Number+1, position, func(db string) bool { return db == subjects.Catalog })
-		if err == nil {
-			err = m.catalogChanged(cmd, position)
+		err := m.replayRange(ctx, cat.Applied().Number+1, to, func(db string) bool { return db == subjects.Catalog })
+		at := cat.Applied().Number
+		switch {
+		case err != nil:
+		case at == before:
+			undo()
+		default:
+			err = m.catalogChanged(cmd, at)
 		}
 		m.catalogBehind = err != nil
 		<-m.catalog
 		if err == nil {
-			m.fleet.decided(subjects.Catalog, position)
-			m.log.Info("the change of databases is carried out", "position", position)
+			m.fleet.decided(subjects.Catalog, at)
+			m.log.Info("the list of databases has caught up with the log", "position", at)
 			return
 		}
-		m.log.Error("a change of databases cannot be carried out, trying again", "position", position, "error", err)
+		m.log.Error("a change of databases cannot be carried out, trying again", "position", to, "error", err)
 	}
 }
 

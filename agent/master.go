@@ -358,22 +358,27 @@ func (m *Master) recover(w *writer, to uint64) {
 // recoverPause is the time between two attempts to catch up.
 const recoverPause = time.Second
 
-// revive restarts the broker after a publish nobody could clear up, and lets the
-// log decide what the database of that publish holds.
+// revive lets the log decide what a database holds after a publish that nobody
+// could clear up.
 func (m *Master) revive(w *writer) {
+	if m.reviveLog(m.ctx) {
+		m.recover(w, m.journal.current()) // nothing of an older term comes after it
+	}
+}
+
+// reviveLog restarts the broker after a publish that nobody could clear up, until
+// that succeeds. It is false when ctx ended before.
+func (m *Master) reviveLog(ctx context.Context) bool {
 	for {
-		ctx, cancel := context.WithTimeout(m.ctx, revivePatience)
-		err := m.journal.revive(ctx)
+		limited, cancel := context.WithTimeout(ctx, revivePatience)
+		err := m.journal.revive(limited)
 		cancel()
 		if err == nil {
-			m.recover(w, m.journal.current()) // nothing of an older term comes after it
-			return
+			return true
 		}
 		m.log.Error("cannot restart the broker, trying again", "error", err)
-		select {
-		case <-time.After(recoverPause):
-		case <-m.ctx.Done():
-			return
+		if !sleep(ctx, recoverPause) {
+			return false
 		}
 	}
 }

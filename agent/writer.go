@@ -251,7 +251,13 @@ func (w *writer) group(ctx context.Context) {
 	}
 	g, err := w.db.Begin()
 	if err != nil {
-		w.broken(fmt.Errorf("begin group: %w", err))
+		failed := exec.WireError(err)
+		if failed.Code == subjects.CodeInternal || errors.Is(err, exec.ErrForeignWrite) {
+			w.broken(fmt.Errorf("begin group: %w", err))
+			return
+		}
+		// A full disk, or a program that keeps the file locked: the next may do.
+		w.refuseAll(nothingChanged(failed))
 		return
 	}
 	var done []*call
@@ -439,7 +445,7 @@ func (w *writer) abandon(g *exec.Group, done []*call, err error) {
 	err = errors.Join(err, g.Rollback())
 	failed := exec.WireError(err)
 	for _, c := range done {
-		c.failed = failed
+		c.failed = nothingChanged(failed)
 		w.finish(c, outcome{})
 	}
 	if failed.Code == subjects.CodeInternal {

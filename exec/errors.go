@@ -109,7 +109,7 @@ func codeOf(err error) subjects.Code {
 		return subjects.CodeReadOnly
 	case ee.SQL():
 		return subjects.CodeSyntax
-	case ee.Full():
+	case ee.Full(), ee.Disk():
 		return subjects.CodeUnavailable
 	}
 	return subjects.CodeInternal

@@ -87,6 +87,9 @@ func (e *Error) Corrupt() bool {
 // Full says that the disk is full.
 func (e *Error) Full() bool { return e.Primary() == lib.SQLITE_FULL }
 
+// Disk says that the disk has failed; a quota that is used up looks like this too.
+func (e *Error) Disk() bool { return e.Primary() == lib.SQLITE_IOERR }
+
 // Environmental says that the error comes from the machine (disk, memory, locks,
 // interrupts) rather than from the SQL and the content it met, and may therefore
 // be absent on another node or at another time.
