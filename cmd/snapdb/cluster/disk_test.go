@@ -93,6 +93,9 @@ func (d *shortFiles) free()           { d.limit(unix.RLIM_INFINITY) }
 
 func (d *shortFiles) limit(bytes uint64) {
 	d.n.t.Helper()
+	if !d.n.running() {
+		return // the next process has no limit
+	}
 	limit := unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}
 	if err := unix.Prlimit(d.n.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
 		d.n.t.Fatal(err)

@@ -4,6 +4,7 @@ package cluster_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"os"
 	osexec "os/exec"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/snapdb/snapdb/subjects"
 )
 
 // consistent is true of every state that the load can leave: what was written is
@@ -91,4 +94,42 @@ func sound(columns ...string) (int, error) {
 		return 0, fmt.Errorf("rows, counted, integrity: %q", columns)
 	}
 	return strconv.Atoi(columns[0])
+}
+
+// A program that keeps a file locked for writing is not meant to, and holds up
+// that database on that node only, for as long as it does.
+func TestProgramThatLocksAFileDelaysThatDatabaseOnly(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	cl := c.client()
+	for _, db := range []string{"A", "B"} {
+		c.exec(cl, "", "CREATE DATABASE "+db)
+		c.exec(cl, db, "CREATE TABLE t (a)")
+	}
+	c.settle(cl)
+	for _, n := range c.nodes() {
+		db, err := sql.Open("sqlite", "file:"+filepath.Join(n.dir, "A.db")+"?_txlock=immediate&_pragma=busy_timeout(10000)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = cl.Exec(t.Context(), &subjects.Request{DB: "A", SQL: "INSERT INTO t VALUES (1)", TimeoutMS: 30_000})
+		if n == c.master && code(err) != subjects.CodeBusy {
+			t.Errorf("a write to a file locked on the master: %v, want %s", err, subjects.CodeBusy)
+		}
+		if n != c.master && err != nil {
+			t.Errorf("a write to a file locked on the slave: %v", err)
+		}
+		c.exec(cl, "B", "INSERT INTO t VALUES (1)")
+		if err := tx.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		c.exec(cl, "A", "INSERT INTO t VALUES (2)")
+		c.settle(cl)
+	}
+	c.finish(cl)
 }
