@@ -183,15 +183,28 @@ func (s *Slave) ack(data []byte) {
 	}
 }
 
+// claims are the positions that this node may acknowledge: those of copies that are
+// the log's.
+func (s *Slave) claims() map[string]uint64 {
+	applied := map[string]uint64{}
+	for _, d := range append(s.store.Databases(), s.store.Catalog().Database) {
+		if !s.lane(d).rejected() {
+			applied[d.Name()] = d.Applied().Number
+		}
+	}
+	return applied
+}
+
 // repeatAck acknowledges again what has changed since the last time: an
 // acknowledgement may be lost on its way, and the last one has none after it.
 func (s *Slave) repeatAck(ses *stay) {
-	applied := map[string]uint64{}
-	for db, h := range s.store.Heads() {
-		if ses.repeated[db] != h.Position {
-			ses.repeated[db] = h.Position
-			applied[db] = h.Position
+	applied := s.claims()
+	for db, position := range applied {
+		if ses.repeated[db] == position {
+			delete(applied, db)
+			continue
 		}
+		ses.repeated[db] = position
 	}
 	if len(applied) > 0 {
 		s.ack(subjects.AppendAck(nil, &subjects.AckMessage{Term: ses.term.Load(), Session: ses.number, Applied: applied}))

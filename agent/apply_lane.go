@@ -233,7 +233,7 @@ func (l *lane) apply(batch []*subjects.Message) (int, error) {
 
 // tellApplied acknowledges a position and wakes whoever waits for it.
 func (l *lane) tellApplied(position uint64) {
-	if ses := l.s.current(); ses != nil {
+	if ses := l.s.current(); ses != nil && !l.rejected() {
 		l.applied[l.db.Name()] = position
 		l.buf = subjects.AppendAck(l.buf[:0], &subjects.AckMessage{Term: ses.term.Load(), Session: ses.number, Applied: l.applied})
 		l.s.ack(l.buf)
@@ -307,6 +307,7 @@ func (l *lane) accept() {
 	}
 }
 
+// rejected says whether the master does not know the position of this copy.
 func (l *lane) rejected() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

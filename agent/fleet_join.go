@@ -3,11 +3,13 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -20,18 +22,20 @@ func connName(id, boot string) string { return "snapdb slave " + id + " " + boot
 // onJoin answers a slave that wants in. It runs in a goroutine of its own,
 // because making a consumer waits for the broker.
 func (f *fleet) onJoin(msg *nats.Msg) {
-	// One that finds nobody free is dropped: the slave asks again.
-	f.m.admitter.do(func() {
-		resp := f.join(f.m.ctx, msg.Data)
-		resp.V = subjects.Version
-		data, err := json.Marshal(resp)
-		if err == nil {
-			err = msg.Respond(data)
-		}
-		if err != nil {
-			f.m.log.Warn("cannot answer a join", "error", err)
-		}
-	})
+	if !f.m.admitter.do(func() { f.answerJoin(msg, f.join(f.m.ctx, msg.Data)) }) {
+		f.answerJoin(msg, refuse(subjects.RefusedNotReady, "the master is stopping, or lets in %d slaves already: try again", maxJoins))
+	}
+}
+
+func (f *fleet) answerJoin(msg *nats.Msg, resp subjects.JoinResponse) {
+	resp.V = subjects.Version
+	data, err := json.Marshal(resp)
+	if err == nil {
+		err = msg.Respond(data)
+	}
+	if err != nil {
+		f.m.log.Warn("cannot answer a join", "error", err)
+	}
 }
 
 func refuse(code subjects.RefusalCode, format string, args ...any) subjects.JoinResponse {
@@ -79,7 +83,11 @@ func (f *fleet) alive(mem *member) bool {
 // admit makes a session and a consumer for a slave.
 func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster string, old *member) subjects.JoinResponse {
 	heads := f.heads()
-	reseed, applied, start := f.compare(ctx, req.Databases, heads)
+	reseed, applied, start, err := f.compare(ctx, req.Databases, heads)
+	if err != nil {
+		// Not knowing is no reason to throw away a good copy.
+		return refuse(subjects.RefusedNotReady, "the log did not say whether it has what the slave has applied: %v: try again", err)
+	}
 	if err := f.m.store.Catalog().Enrol(req.ID, time.Now().UnixMilli()); err != nil {
 		return refuse(subjects.RefusedNotReady, "cannot enrol the slave: %v", err)
 	}
@@ -109,8 +117,9 @@ func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster st
 }
 
 // compare finds which of a slave's databases are not part of this log, what the
-// others have applied, and where its consumer must start.
-func (f *fleet) compare(ctx context.Context, theirs map[string]subjects.Head, ours subjects.HeadsMessage) (reseed map[string]string, applied map[string]uint64, start uint64) {
+// others have applied, and where its consumer must start. It fails when the log
+// cannot be asked.
+func (f *fleet) compare(ctx context.Context, theirs map[string]subjects.Head, ours subjects.HeadsMessage) (reseed map[string]string, applied map[string]uint64, start uint64, err error) {
 	reseed, applied = map[string]string{}, map[string]uint64{}
 	start = ours.Cursor + 1
 	for name, head := range ours.Heads {
@@ -122,22 +131,35 @@ func (f *fleet) compare(ctx context.Context, theirs map[string]subjects.Head, ou
 				start = 1
 			}
 			continue
-		case has.Position > has.Incarnation && !f.inLog(ctx, has):
-			// Beyond the head it may well be: a slave is quicker than the master's
-			// own commit.
-			reseed[name] = fmt.Sprintf("what it has applied at position %d is not what the log has there", has.Position)
-			continue
+		case has.Position > has.Incarnation:
+			// Beyond the head it may well be in the log: a slave is quicker than the
+			// master's own commit.
+			in, err := f.inLog(ctx, has)
+			if err != nil {
+				return nil, nil, 0, fmt.Errorf("database %s: %w", name, err)
+			}
+			if !in {
+				reseed[name] = fmt.Sprintf("what it has applied at position %d is not what the log has there", has.Position)
+				continue
+			}
 		}
 		applied[name] = has.Position
 		if has.Position < head.Position {
 			start = min(start, has.Position+1)
 		}
 	}
-	return reseed, applied, start
+	return reseed, applied, start, nil
 }
 
-// inLog says whether a position with that chain is part of the log.
-func (f *fleet) inLog(ctx context.Context, h subjects.Head) bool {
+// inLog says whether a position with that chain is part of the log. An error says
+// that the log gave no answer.
+func (f *fleet) inLog(ctx context.Context, h subjects.Head) (bool, error) {
 	entry, err := f.m.journal.reader().Get(ctx, h.Position)
-	return err == nil && entry.Message != nil && entry.Message.Header.Chain.String() == h.Chain
+	if errors.Is(err, broker.ErrNoMessage) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return entry.Message != nil && entry.Message.Header.Chain.String() == h.Chain, nil
 }

@@ -214,11 +214,14 @@ func (o *origin) joinCount() int {
 }
 
 // acked is the highest position of db acknowledged with the last session.
-func (o *origin) acked(db string) (position uint64) {
+func (o *origin) acked(db string) uint64 { return o.ackedIn(uint64(100+o.joinCount()), db) }
+
+// ackedIn is the highest position of db acknowledged with a session.
+func (o *origin) ackedIn(session uint64, db string) (position uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, a := range o.acks {
-		if a.Session == uint64(100+len(o.joins)) {
+		if a.Session == session {
 			position = max(position, a.Applied[db])
 		}
 	}

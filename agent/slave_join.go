@@ -156,11 +156,7 @@ func (s *Slave) enter(resp *subjects.JoinResponse) *stay {
 	s.log.Info("joined", "session", ses.number, "term", resp.Term, "cluster", resp.Cluster, "from", resp.Start)
 
 	// What an apply finished between the question and the answer was not told.
-	applied := map[string]uint64{}
-	for db, h := range s.store.Heads() {
-		applied[db] = h.Position
-	}
-	s.ack(subjects.AppendAck(nil, &subjects.AckMessage{Term: resp.Term, Session: ses.number, Applied: applied}))
+	s.ack(subjects.AppendAck(nil, &subjects.AckMessage{Term: resp.Term, Session: ses.number, Applied: s.claims()}))
 	s.tell()
 	return ses
 }

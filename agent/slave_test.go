@@ -374,6 +374,10 @@ func TestSlaveAsksAgainWhenRejected(t *testing.T) {
 	untilState(t, s, subjects.StateDiverged)
 	o.publishHeads()
 	untilState(t, s, subjects.StateOnline)
+	until(t, "acknowledged when the master knows it", func() bool { return o.acked("a") > 0 })
+	if n := o.ackedIn(102, "a"); n != 0 {
+		t.Errorf("a copy that the master does not know acknowledges %d before", n)
+	}
 	if n := o.joinCount(); n != 3 {
 		t.Errorf("%d joins, want 3", n)
 	}

@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// A log that gives no answer has not said that a copy is foreign to it.
+func TestJoinWaitsForTheLogsWord(t *testing.T) {
+	t.Parallel()
+	m := startMaster(t, MasterOptions{Dir: t.TempDir()})
+	m.mustExec("", "CREATE DATABASE a")
+	m.mustExec("a", "CREATE TABLE t (x)")
+	theirs := m.store.Heads()
+	mute, cancel := context.WithCancel(t.Context())
+	cancel()
+	if reseed, _, _, err := m.fleet.compare(mute, theirs, m.fleet.heads()); err == nil {
+		t.Errorf("a log that could not be asked rejects %v", reseed)
+	}
+
+	other := theirs["a"]
+	other.Chain = theirs[subjects.Catalog].Chain
+	beyond := theirs[subjects.Catalog]
+	beyond.Position += 1000
+	theirs["a"], theirs[subjects.Catalog] = other, beyond
+	reseed, applied, _, err := m.fleet.compare(limited(t), theirs, m.fleet.heads())
+	if err != nil || reseed["a"] == "" || reseed[subjects.Catalog] == "" || len(applied) > 0 {
+		t.Errorf("rejected %v, applied %v, %v", reseed, applied, err)
+	}
+}
+
+// Whoever cannot be let in now hears that, and need not wait for its time-out.
+func TestJoinOfTooManyIsAnswered(t *testing.T) {
+	t.Parallel()
+	m := startMaster(t, MasterOptions{Dir: t.TempDir()})
+	over := make(chan struct{})
+	for range maxJoins {
+		if !m.admitter.do(func() { <-over }) {
+			t.Fatal("the admitter is busy before its time")
+		}
+	}
+	defer close(over)
+	req, err := json.Marshal(subjects.JoinRequest{V: subjects.Version, ID: "s1", Boot: "b", Engine: m.store.Engine()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var msg *nats.Msg
+	if msg, err = m.client.RequestWithContext(limited(t), subjects.Join, req); err != nil {
+		t.Fatal(err)
+	}
+	var resp subjects.JoinResponse
+	if err := json.Unmarshal(msg.Data, &resp); err != nil || resp.Refused == nil || resp.Refused.Code != subjects.RefusedNotReady {
+		t.Errorf("%s, %v", msg.Data, err)
+	}
+}
