@@ -151,13 +151,14 @@ func (m *Master) start(ctx context.Context) error {
 	if err := m.journal.open(ctx); err != nil {
 		return err
 	}
-	if err := m.catchUp(ctx); err != nil {
+	ill, err := m.catchUp(ctx)
+	if err != nil {
 		return err
 	}
 	if err := m.settleDrafts(ctx); err != nil {
 		return err
 	}
-	return m.open(ctx)
+	return m.open(ctx, ill)
 }
 
 // identify makes sure that data directory and log belong together, and gives
@@ -183,12 +184,12 @@ func (m *Master) identify(ctx context.Context) error {
 }
 
 // catchUp checks that the log continues every database and applies what they
-// lack, up to the term just claimed.
-func (m *Master) catchUp(ctx context.Context) error {
+// lack, up to the term just claimed. The ill ones could not follow.
+func (m *Master) catchUp(ctx context.Context) (ill map[*exec.Database]error, err error) {
 	term := m.journal.current()
 	for name, head := range m.store.Heads() {
 		if err := m.checkHead(ctx, name, head, term); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	return m.replay(ctx, term)
@@ -212,8 +213,9 @@ func (m *Master) checkHead(ctx context.Context, name string, head subjects.Head,
 	return nil
 }
 
-// open starts the writers and opens the doors.
-func (m *Master) open(ctx context.Context) error {
+// open starts the writers, those of ill databases so that they refuse all, and opens
+// the doors.
+func (m *Master) open(ctx context.Context, ill map[*exec.Database]error) error {
 	enrolled, err := m.store.Catalog().Enrolled()
 	if err != nil {
 		return err
@@ -221,7 +223,10 @@ func (m *Master) open(ctx context.Context) error {
 	m.reader = newReader(m.store)
 	m.fleet = newFleet(m, enrolled)
 	for _, d := range m.store.Databases() {
-		m.startWriter(d, nil)
+		m.startWriter(d, ill[d])
+		if ill[d] != nil {
+			m.fleet.floors[d.Name()] = d.Applied().Number // it has not what the log has for it
+		}
 	}
 	if err := m.fleet.open(); err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/exec"
@@ -18,7 +20,8 @@ type replay struct {
 	m      *Master
 	torn   map[string]tear // by database
 	queues map[*exec.Database]*replayQueue
-	bytes  int // in all queues
+	bytes  int                      // in all queues
+	ill    map[*exec.Database]error // those whose content turned out not to be the log's
 }
 
 // replayQueue is what waits to be applied to one database.
@@ -30,19 +33,42 @@ type replayQueue struct {
 // tear is a place where the log does not go on: a message refers to a lost one.
 type tear struct{ lost, at uint64 }
 
-// replay applies the log to all databases up to a position.
-func (m *Master) replay(ctx context.Context, to uint64) error {
+// replay applies the log to all databases up to a position. One whose content turns
+// out not to be the log's stays where it is, and ill says why: that is no fault of
+// the others.
+func (m *Master) replay(ctx context.Context, to uint64) (ill map[*exec.Database]error, err error) {
 	from := to
 	for _, head := range m.store.Heads() {
 		from = min(from, head.Position+1)
 	}
-	return m.replayRange(ctx, from, to, func(string) bool { return true })
+	r := newReplay(m)
+	if err := r.run(ctx, from, to, func(string) bool { return true }); err != nil {
+		return nil, err
+	}
+	for _, d := range m.store.Databases() {
+		if err := r.ill[d]; err != nil {
+			m.log.Error("the database takes no writes: it is not what the log says", "database", d.Name(), "error", err)
+		}
+	}
+	return r.ill, nil
 }
 
 // replayRange applies messages of the log to the databases that are wanted.
 func (m *Master) replayRange(ctx context.Context, from, to uint64, wanted func(db string) bool) error {
-	r := replay{m: m, torn: map[string]tear{}, queues: map[*exec.Database]*replayQueue{}}
-	err := m.journal.reader().Read(ctx, from, to, func(e broker.Entry) error {
+	r := newReplay(m)
+	if err := r.run(ctx, from, to, wanted); err != nil {
+		return err
+	}
+	return errors.Join(slices.Collect(maps.Values(r.ill))...)
+}
+
+func newReplay(m *Master) *replay {
+	return &replay{m: m, torn: map[string]tear{}, queues: map[*exec.Database]*replayQueue{}, ill: map[*exec.Database]error{}}
+}
+
+// run applies messages of the log to the databases that are wanted.
+func (r *replay) run(ctx context.Context, from, to uint64, wanted func(db string) bool) error {
+	err := r.m.journal.reader().Read(ctx, from, to, func(e broker.Entry) error {
 		if e.Message == nil || !wanted(e.Message.Header.DB) {
 			return nil
 		}
@@ -84,6 +110,9 @@ func (r *replay) take(ctx context.Context, msg *subjects.Message) error {
 		r.lost(catalog, catalog.Applied().Number, msg.Header.Inc, msg.Position) // dropped since, or never made
 		return nil
 	}
+	if r.ill[d] != nil {
+		return nil
+	}
 	q := r.queues[d]
 	if q == nil {
 		q = &replayQueue{at: d.Applied()}
@@ -108,7 +137,12 @@ func (r *replay) flush(ctx context.Context) error {
 		if q == nil || len(q.msgs) == 0 {
 			continue
 		}
-		if _, err := d.Apply(ctx, q.msgs, exec.Source{OpenBlob: r.m.openBlob}); err != nil {
+		_, err := d.Apply(ctx, q.msgs, exec.Source{OpenBlob: r.m.openBlob})
+		var diverged *exec.DivergedError
+		switch {
+		case errors.As(err, &diverged):
+			r.ill[d] = fmt.Errorf("%w; reads show it as it was before: restore %s.db from a backup, or remove it while the master is stopped, then it is rebuilt from the log", err, d.Name())
+		case err != nil:
 			return err
 		}
 	}

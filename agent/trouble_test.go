@@ -202,3 +202,49 @@ func TestMasterIsRebuiltFromItsLog(t *testing.T) {
 	}
 	c.untilInSync("s1")
 }
+
+// A database of the master whose content is not what its log makes of it takes no
+// writes and says why; the others are served, and it can be dropped.
+func TestMasterServesTheOthersWhenOneDiverges(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{}, "s1")
+	for _, db := range []string{"a", "b"} {
+		c.do("", "CREATE DATABASE "+db)
+		c.do(db, "CREATE TABLE t (x INTEGER PRIMARY KEY)")
+	}
+	file := filepath.Join(c.opts.Dir, "a.db")
+	c.stopMaster()
+	old, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.startMaster()
+	c.do("a", "INSERT INTO t VALUES (1)")
+	c.do("a", "INSERT INTO t VALUES (2)")
+	c.do("b", "INSERT INTO t VALUES (1)")
+	c.stopMaster()
+	if err := os.WriteFile(file, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := engine.Open(file, engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(conn.Exec("INSERT INTO t VALUES (2)"), conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	c.startMaster()
+	if why := c.m.Info(t.Context()).Stopped["a"]; !strings.Contains(why, "diverged at position") || !strings.Contains(why, "restore a.db") {
+		t.Errorf("stopped: %q", why)
+	}
+	c.fails(subjects.CodeUnavailable, subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (3)"})
+	if got := c.rows("a", "SELECT x FROM t"); got != "1; 2" {
+		t.Errorf("rows %s", got)
+	}
+	c.do("b", "INSERT INTO t VALUES (3)")
+	until(t, "the slave is there", func() bool { return len(c.node("s1").InSync) == 3 })
+	c.do("", "DROP DATABASE a")
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+}
