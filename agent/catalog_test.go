@@ -181,3 +181,32 @@ func TestCatalogChangesAreBarriers(t *testing.T) {
 		t.Errorf("rows %s", got)
 	}
 }
+
+// A list of statements may begin with snapdb's own, as a text may.
+func TestCommandsInAListOfStatements(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{}, "s1")
+	list := func(sqls ...string) subjects.Request {
+		var r subjects.Request
+		for _, sql := range sqls {
+			r.Stmts = append(r.Stmts, subjects.Stmt{SQL: sql})
+		}
+		return r
+	}
+	if _, err := c.try(list("CREATE DATABASE x")); err != nil {
+		t.Error(err)
+	}
+	resp, err := c.try(list("CREATE DATABASE y", "USE y", "CREATE TABLE t (n)", "INSERT INTO t VALUES (1)", "SELECT n FROM t"))
+	if err != nil || show(resp.Results[2:]) != "1" {
+		t.Errorf("%+v, %v", resp, err)
+	}
+	resp, err = c.try(list("USE y", "INSERT INTO t VALUES (2)", "INSERT INTO nowhere VALUES (1)"))
+	wantCode(t, "a failing list", resp, err, subjects.CodeSyntax)
+	if resp == nil || resp.Error == nil || resp.Error.Statement != 3 {
+		t.Errorf("%+v", resp)
+	}
+	req := list("USE y", "SHOW TABLES", "SELECT n FROM t")
+	if resp, err := c.c.QueryNode(testContext(t), "s1", &req); err != nil || show(resp.Results) != `"t" | 1` {
+		t.Errorf("%+v, %v", resp, err)
+	}
+}

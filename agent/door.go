@@ -182,20 +182,7 @@ func (h *handler) run() error {
 	if h.req.ID != "" && h.session != nil && h.session.tx != nil {
 		return subjects.Errorf(subjects.CodeBadRequest, `an "id" makes a request repeat-safe; the requests of a transaction are not, and take none`)
 	}
-	if len(h.req.Stmts) == 0 {
-		return h.text(h.req.SQL, h.req.Args)
-	}
-	if h.session == nil || h.session.tx == nil {
-		return h.atomic(h.req.Stmts)
-	}
-	for i, s := range h.req.Stmts {
-		if err := h.text(s.SQL, s.Args); err != nil {
-			we := *exec.WireError(err)
-			we.Statement = i + 1
-			return &we
-		}
-	}
-	return nil
+	return h.execute(statements(h.req))
 }
 
 // fresh waits until min_position is reached. The master has everything that was
@@ -228,34 +215,54 @@ func (h *handler) fresh(db string) error {
 	return nil
 }
 
-// text executes SQL text that may begin with commands.
-func (h *handler) text(sql string, args []subjects.Value) error {
+// execute executes statements. snapdb's own may come first: each is carried out by
+// itself. All others are one transaction, or part of the session's. The arguments of
+// a text are dealt out over all its statements, in order, either way.
+func (h *handler) execute(stmts []subjects.Stmt) error {
+	first, others := stmts[0], stmts[1:]
 	for number := 0; ; number++ {
-		cmd, n, err := exec.ParseCommand(sql)
-		if err != nil {
-			return err
-		}
-		rest := sql[n:]
+		cmd, n, err := exec.ParseCommand(first.SQL)
+		used := exec.Used{SQL: n}
 		switch {
+		case err != nil:
 		case h.out.Len() > subjects.MaxRequest:
 			err = subjects.Errorf(subjects.CodeTooBig, "the results so far exceed %d MB: send fewer statements at a time", subjects.MaxRequest>>20)
+		case cmd.Verb != exec.NoCommand && len(first.Args) > 0 && exec.Blank(first.SQL[n:]):
+			err = subjects.Errorf(subjects.CodeBadRequest, "%d arguments more than the SQL has parameters", len(first.Args))
 		case cmd.Verb != exec.NoCommand:
 			err = h.command(cmd)
 		case h.session != nil && h.session.tx != nil:
-			var used int
-			used, err = h.inTransaction(sql, args)
-			rest, args = sql[used:], nil
+			used, err = h.inTransaction(first.SQL, first.Args)
+		case number == 0:
+			return h.atomic(stmts)
 		default:
-			return h.atomic([]subjects.Stmt{{SQL: sql, Args: args}})
+			return after(number, h.atomic(append([]subjects.Stmt{first}, others...)))
 		}
 		if err != nil {
-			return err
+			we := *exec.WireError(err)
+			we.Statement = number + 1
+			return &we
 		}
-		if exec.Blank(rest) {
-			return nil
+		first.SQL, first.Args = first.SQL[used.SQL:], first.Args[used.Args:]
+		if exec.Blank(first.SQL) {
+			if len(others) == 0 {
+				return nil
+			}
+			first, others = others[0], others[1:]
 		}
-		sql = rest
 	}
+}
+
+// after makes an error that names a statement count those executed before.
+func after(number int, err error) error {
+	if err == nil {
+		return nil
+	}
+	we := *exec.WireError(err)
+	if we.Statement > 0 {
+		we.Statement += number
+	}
+	return &we
 }
 
 // atomic executes statements as one transaction, or as a read if they only read.
@@ -384,31 +391,31 @@ func respondError(answer reply, err *subjects.Error) {
 }
 
 // inTransaction executes the first statement of sql in the session's transaction
-// and returns how much of sql it was.
-func (h *handler) inTransaction(sql string, args []subjects.Value) (int, error) {
+// and returns how much of sql and args it was.
+func (h *handler) inTransaction(sql string, args []subjects.Value) (exec.Used, error) {
 	t := h.session.tx
 	if t.lost() {
 		h.endTransaction()
-		return 0, t.rolledBack()
+		return exec.Used{}, t.rolledBack()
 	}
 	if t.holding && !h.writes {
-		return 0, exec.ErrWrites // it holds the writer, and may have written
+		return exec.Used{}, exec.ErrWrites // it holds the writer, and may have written
 	}
 	if !t.holding {
-		n, err := t.read(h.ctx, sql, args, h.limit, &h.out)
+		used, err := t.read(h.ctx, sql, args, h.limit, &h.out)
 		if t.lost() {
 			h.endTransaction()
 		}
 		if !h.writes || err == nil || t.lost() {
-			return n, err
+			return used, err
 		}
 		// What a reader does not allow, the writer may: it will say.
 		if code := exec.WireError(err).Code; code != subjects.CodeReadOnly && code != subjects.CodeDenied {
-			return n, err
+			return used, err
 		}
 		if err := t.acquire(h.ctx, h.limit); err != nil {
 			h.endTransaction()
-			return 0, err
+			return exec.Used{}, err
 		}
 	}
 	s := &step{ctx: h.ctx, sql: sql, args: args, limit: h.limit, out: &h.out}

@@ -148,8 +148,8 @@ type step struct {
 	commit *call // COMMIT, with the client to answer
 	end    bool  // ROLLBACK
 
-	used int  // bytes of sql done
-	over bool // the transaction has ended, and the client hears it
+	used exec.Used // of sql and args
+	over bool      // the transaction has ended, and the client hears it
 	err  error
 	done chan struct{}
 }
@@ -191,30 +191,30 @@ func (t *transaction) acquire(ctx context.Context, limit time.Time) error {
 }
 
 // read runs the first statement of sql, if it only reads, on the transaction's
-// snapshot and returns how much of sql it was. It returns exec.ErrWrites when the
-// statement needs the writer.
-func (t *transaction) read(ctx context.Context, sql string, args []subjects.Value, limit time.Time, out *subjects.Results) (int, error) {
+// snapshot and returns how much of sql and args it was. It returns exec.ErrWrites
+// when the statement needs the writer.
+func (t *transaction) read(ctx context.Context, sql string, args []subjects.Value, limit time.Time, out *subjects.Results) (exec.Used, error) {
 	first := t.snap == nil
 	if first {
 		snap, err := t.w.db.Read(ctx, limit, t.counters)
 		if err != nil {
-			return 0, err
+			return exec.Used{}, err
 		}
 		t.snap, t.at = snap, snap.Position().Number
 	} else if err := t.snap.Resume(); err != nil {
 		t.expire("its database was dropped")
-		return 0, t.rolledBack()
+		return exec.Used{}, t.rolledBack()
 	}
 	t.snap.SetDeadline(limit)
 	release := whenDone(ctx, t.snap.Interrupt)
-	n, err := t.snap.ReadNext(sql, args, out, exec.PageBytes)
+	used, err := t.snap.ReadNext(sql, args, out, exec.PageBytes)
 	release()
 	if err != nil && first {
 		t.dropSnapshot() // it has shown nothing that could become stale
 	} else {
 		t.snap.Park()
 	}
-	return n, because(ctx, err)
+	return used, because(ctx, err)
 }
 
 // expire ends a transaction that does not hold the writer, for a reason that its

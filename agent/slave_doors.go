@@ -151,23 +151,26 @@ func (q *nodeQuery) run() (err error) {
 		q.position, err = q.s.reader.more(q.ctx, q.req.More, q.limit, &q.out)
 		return err
 	}
-	if len(q.req.Stmts) > 0 {
-		return q.read(q.req.Stmts)
-	}
-	sql, args := q.req.SQL, q.req.Args
-	for {
-		cmd, n, err := exec.ParseCommand(sql)
+	stmts := statements(q.req)
+	first, others := stmts[0], stmts[1:]
+	for number := 0; ; number++ {
+		cmd, n, err := exec.ParseCommand(first.SQL)
 		switch {
 		case err != nil:
 			return err
 		case cmd.Verb == exec.NoCommand:
-			return q.read([]subjects.Stmt{{SQL: sql, Args: args}})
+			return after(number, q.read(append([]subjects.Stmt{first}, others...)))
+		case len(first.Args) > 0 && exec.Blank(first.SQL[n:]):
+			return subjects.Errorf(subjects.CodeBadRequest, "%d arguments more than the SQL has parameters", len(first.Args))
 		}
 		if err := q.command(cmd); err != nil {
 			return err
 		}
-		if sql = sql[n:]; exec.Blank(sql) {
-			return nil
+		if first.SQL = first.SQL[n:]; exec.Blank(first.SQL) {
+			if len(others) == 0 {
+				return nil
+			}
+			first, others = others[0], others[1:]
 		}
 	}
 }

@@ -156,6 +156,44 @@ func TestTransaction(t *testing.T) {
 			t.Errorf("%s rows written", got)
 		}
 	})
+	t.Run("arguments are dealt out over all statements, as outside", func(t *testing.T) {
+		ints := func(n ...int64) (args []subjects.Value) {
+			for _, v := range n {
+				args = append(args, subjects.IntegerValue(v))
+			}
+			return args
+		}
+		const two = "INSERT INTO t VALUES (?, ?); INSERT INTO t VALUES (?, ?)"
+		for _, begin := range []string{"", "BEGIN", "BEGIN IMMEDIATE"} {
+			c.do("a", "DELETE FROM t WHERE x BETWEEN 600 AND 699")
+			ask := func(sql string, args []subjects.Value) (*subjects.Response, error) {
+				return s.Do(testContext(t), &subjects.Request{SQL: sql, Args: args})
+			}
+			if begin != "" {
+				s.do(begin)
+			}
+			for what, tc := range map[string]struct {
+				sql       string
+				args      []subjects.Value
+				statement int
+			}{"too few": {two, ints(600, 1, 601), 2}, "too many": {two, ints(602, 1, 603, 1, 7), 2}, "for a command": {"SHOW TABLES", ints(1), 1}} {
+				resp, err := ask(tc.sql, tc.args)
+				wantCode(t, begin+" "+what, resp, err, subjects.CodeBadRequest)
+				if resp == nil || resp.Error == nil || resp.Error.Statement != tc.statement {
+					t.Errorf("%s %s: %+v", begin, what, resp)
+				}
+			}
+			if resp, err := ask(two+"; SELECT ?", ints(610, 1, 611, 2, 3)); err != nil || show(resp.Results[2:]) != "3" {
+				t.Errorf("%s: %+v, %v", begin, resp, err)
+			}
+			if begin != "" {
+				s.do("COMMIT")
+			}
+			if got := c.rows("a", "SELECT y FROM t WHERE x BETWEEN 610 AND 611"); got != "1; 2" {
+				t.Errorf("%s: rows %s", begin, got)
+			}
+		}
+	})
 	t.Run("acknowledged as asked for", func(t *testing.T) {
 		s.do("BEGIN")
 		s.do("INSERT INTO t VALUES (500, 1)")

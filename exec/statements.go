@@ -29,25 +29,41 @@ func eachStatement(stmts []subjects.Stmt, prepare preparer, run func(st *engine.
 				return atStatement(number, err)
 			}
 			off += n
-			if st.Params() > len(args) {
-				need := st.Params()
+			own, err := deal(st, args, s.SQL[off:])
+			if err != nil {
 				st.Close()
-				return atStatement(number, fmt.Errorf("%w: statement needs %d, %d left", engine.ErrArguments, need, len(args)))
+				return atStatement(number, err)
 			}
-			own := args[:st.Params()]
 			args = args[len(own):]
 			if err := run(st, own); err != nil {
 				return atStatement(number, err)
 			}
 		}
 		if len(args) > 0 {
-			return atStatement(max(1, number), fmt.Errorf("%w: %d more than the SQL has parameters", engine.ErrArguments, len(args)))
+			return atStatement(max(1, number), leftOver(len(args)))
 		}
 	}
 	if number == 0 {
 		return subjects.Errorf(subjects.CodeBadRequest, "no SQL statement given")
 	}
 	return nil
+}
+
+// deal takes the arguments of a statement from those of the text that begins with
+// it. rest is the text after it: at its end no argument may be left over.
+func deal(st *engine.Stmt, args []subjects.Value, rest string) ([]subjects.Value, error) {
+	n := st.Params()
+	switch {
+	case n > len(args):
+		return nil, fmt.Errorf("%w: statement needs %d, %d left", engine.ErrArguments, n, len(args))
+	case n < len(args) && Blank(rest):
+		return nil, leftOver(len(args) - n)
+	}
+	return args[:n], nil
+}
+
+func leftOver(args int) error {
+	return fmt.Errorf("%w: %d more than the SQL has parameters", engine.ErrArguments, args)
 }
 
 // atStatement makes a wire error that names the statement.
@@ -138,54 +154,65 @@ func (s *Snapshot) ReadAll(stmts []subjects.Stmt, out *subjects.Results, limit i
 	return last, err
 }
 
-// ReadNext executes the first statement of sql and returns how much of sql it
-// was. The result is cut at limit bytes for good.
-func (s *Snapshot) ReadNext(sql string, args []subjects.Value, out *subjects.Results, limit int) (int, error) {
+// Used is how much of a request a statement was: bytes of its text, and arguments.
+type Used struct{ SQL, Args int }
+
+// ReadNext executes the first statement of sql, with the arguments that it needs of
+// args, and returns how much of them it was. The result is cut at limit bytes for
+// good.
+func (s *Snapshot) ReadNext(sql string, args []subjects.Value, out *subjects.Results, limit int) (Used, error) {
 	st, n, err := s.Next(sql, 0)
 	if err != nil || st == nil {
-		return n, err
+		return Used{SQL: n}, err
 	}
-	rows, err := s.Open(st, args)
+	own, err := deal(st, args, sql[n:])
+	used := Used{n, len(own)}
 	if err != nil {
-		return n, err
+		st.Close()
+		return used, err
+	}
+	rows, err := s.Open(st, own)
+	if err != nil {
+		return used, err
 	}
 	defer rows.Close()
 	more, err := rows.Page(out, limit)
 	switch {
 	case err != nil:
-		return n, err
+		return used, err
 	case more:
 		out.EndMore(rows.Types(), "")
 	default:
 		out.End(rows.Types(), 0, 0)
 	}
-	return n, nil
+	return used, nil
 }
 
-// RunNext executes the first statement of sql in an interactive transaction and
-// returns how much of sql it was. After an error, Ended says whether the
-// transaction can go on.
-func (t *Tx) RunNext(sql string, args []subjects.Value, out *subjects.Results) (int, error) {
+// RunNext executes the first statement of sql in an interactive transaction, with
+// the arguments that it needs of args, and returns how much of them it was. After an
+// error, Ended says whether the transaction can go on.
+func (t *Tx) RunNext(sql string, args []subjects.Value, out *subjects.Results) (Used, error) {
 	st, n, err := t.g.d.w.Prepare(sql, 0, engine.GuardWrite)
 	if err != nil || st == nil {
-		return n, err
+		return Used{SQL: n}, err
 	}
 	defer st.Close()
-	switch st.Op() {
-	case engine.OpBegin:
-		return n, subjects.Errorf(subjects.CodeTransaction, "cannot start a transaction within a transaction")
-	case engine.OpCommit, engine.OpRollback:
-		return n, subjects.Errorf(subjects.CodeTransaction, "COMMIT and ROLLBACK of a transaction must begin their request")
+	own, err := deal(st, args, sql[n:])
+	used := Used{n, len(own)}
+	switch {
+	case st.Op() == engine.OpBegin:
+		return used, subjects.Errorf(subjects.CodeTransaction, "cannot start a transaction within a transaction")
+	case st.Op() == engine.OpCommit, st.Op() == engine.OpRollback:
+		return used, subjects.Errorf(subjects.CodeTransaction, "COMMIT and ROLLBACK of a transaction must begin their request")
+	case err != nil:
+		return used, err
 	}
-	if st.Params() != len(args) {
-		return n, fmt.Errorf("%w: statement needs %d, %d given", engine.ErrArguments, st.Params(), len(args))
-	}
-	err = t.Run(st, args, out)
+	err = t.Run(st, own, out)
 	var failed failure
 	if err != nil && st.Op() == engine.OpWrite && !errors.As(err, &failed) && !errors.Is(err, engine.ErrArguments) {
 		t.ended = true
 	}
-	return n, err
+	return used, err
 }
 
 // Ended says whether an interactive transaction cannot go on.
