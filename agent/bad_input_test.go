@@ -82,7 +82,7 @@ func TestBadInputAtEveryDoor(t *testing.T) {
 			t.Errorf("join: %s: %.300s", what, answer)
 		}
 		var ctl subjects.CtlResponse
-		if answer := request(t, nc, subjects.NodeCtl("s1"), body); json.Unmarshal(answer, &ctl) != nil || ctl.OK || ctl.Error == "" {
+		if answer := request(t, nc, subjects.NodeCtl("s1"), body); json.Unmarshal(answer, &ctl) != nil || ctl.State != subjects.CommandFailed || ctl.Reason == "" {
 			t.Errorf("ctl: %s: %.300s", what, answer)
 		}
 		if answer := request(t, nc, subjects.BlobGet, body); !bytes.Contains(answer, []byte("bad_request")) {

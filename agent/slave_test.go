@@ -434,12 +434,19 @@ func TestSlaveObeys(t *testing.T) {
 	s := o.start(t.TempDir())
 	untilState(t, s, subjects.StateOnline)
 	for request, want := range map[string]func(subjects.CtlResponse) bool{
-		`{"op":"ping"}`: func(r subjects.CtlResponse) bool { return r.OK && r.ID == "snap1" && r.Boot != "" },
-		`{"op":"info"}`: func(r subjects.CtlResponse) bool {
-			return r.OK && r.Info != nil && r.Info.State == subjects.StateOnline && r.Info.Version == "test"
+		`{"op":"ping"}`: func(r subjects.CtlResponse) bool {
+			return r.State == subjects.CommandDone && r.Node == "snap1" && r.Boot != ""
 		},
-		`{"op":"fly"}`: func(r subjects.CtlResponse) bool { return !r.OK && strings.Contains(r.Error, "info, ping") },
-		`{"op":`:       func(r subjects.CtlResponse) bool { return !r.OK && strings.Contains(r.Error, "malformed") },
+		`{"op":"info"}`: func(r subjects.CtlResponse) bool {
+			var st subjects.StatusMessage
+			return r.State == subjects.CommandDone && json.Unmarshal(r.Output, &st) == nil && st.State == subjects.StateOnline && st.Version == "test"
+		},
+		`{"op":"fly"}`: func(r subjects.CtlResponse) bool {
+			return r.State == subjects.CommandFailed && strings.Contains(r.Reason, "info, ping")
+		},
+		`{"op":`: func(r subjects.CtlResponse) bool {
+			return r.State == subjects.CommandFailed && strings.Contains(r.Reason, "malformed")
+		},
 	} {
 		msg, err := o.public().RequestWithContext(testContext(t), subjects.NodeCtl("snap1"), []byte(request))
 		if err != nil {

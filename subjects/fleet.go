@@ -114,20 +114,9 @@ type StatusMessage struct {
 	Started   time.Time                 `json:"started"`
 	OS        string                    `json:"os"`
 	Arch      string                    `json:"arch"`
-}
-
-// CtlRequest is a command to a node on NodeCtl.
-type CtlRequest struct {
-	Op string `json:"op"`
-}
-
-// CtlResponse is the node's outcome.
-type CtlResponse struct {
-	ID    string         `json:"id"`
-	Boot  string         `json:"boot"`
-	OK    bool           `json:"ok"`
-	Error string         `json:"error,omitempty"`
-	Info  *StatusMessage `json:"info,omitempty"` // for op "info"
+	Host      *HostFacts                `json:"host,omitempty"`
+	// Power says whether the node lets its machine be powered off and rebooted.
+	Power bool `json:"power,omitempty"`
 }
 
 // NodeInfo is one node as the master sees it.

@@ -193,17 +193,33 @@ func (c *Client) Info(ctx context.Context) (*subjects.ClusterInfoResponse, error
 	return info, nil
 }
 
-// Ctl sends command op ("ping", "info", …) to node id and returns its outcome;
-// OK false in it is not an error here.
-func (c *Client) Ctl(ctx context.Context, id, op string) (*subjects.CtlResponse, error) {
+// Ctl gives a command straight to node id, without a record at the master, and
+// returns how it stands there; one that failed is not an error here.
+func (c *Client) Ctl(ctx context.Context, id string, req *subjects.CtlRequest) (*subjects.CtlResponse, error) {
 	if err := subjects.CheckNodeID(id); err != nil {
 		return nil, err
 	}
 	out := new(subjects.CtlResponse)
-	if err := c.doJSON(ctx, subjects.NodeCtl(id), subjects.CtlRequest{Op: op}, out); err != nil {
-		return nil, fmt.Errorf("%s node %s: %w", op, id, err)
+	if err := c.doJSON(ctx, subjects.NodeCtl(id), req, out); err != nil {
+		return nil, fmt.Errorf("%s node %s: %w", req.Op, id, err)
 	}
 	return out, nil
+}
+
+// Status asks node id how it is.
+func (c *Client) Status(ctx context.Context, id string) (*subjects.StatusMessage, error) {
+	out, err := c.Ctl(ctx, id, &subjects.CtlRequest{Op: subjects.OpInfo})
+	if err != nil {
+		return nil, err
+	}
+	if out.State != subjects.CommandDone {
+		return nil, fmt.Errorf("info node %s: %s", id, out.Reason)
+	}
+	st := new(subjects.StatusMessage)
+	if err := json.Unmarshal(out.Output, st); err != nil {
+		return nil, fmt.Errorf("info node %s: read answer: %w", id, err)
+	}
+	return st, nil
 }
 
 // doJSON is request and reply in the plain JSON of the control plane.
@@ -222,8 +238,6 @@ func (c *Client) doJSON(ctx context.Context, subject string, request, answer any
 			Message string        `json:"message"`
 		} `json:"error"`
 	}
-	// CtlResponse has a plain text under the same name: that is an outcome, and
-	// makes this first decoding fail.
 	if err := json.Unmarshal(data, &failed); err == nil && failed.Error != nil {
 		return subjects.Errorf(failed.Error.Code, "%s", failed.Error.Message)
 	}

@@ -218,10 +218,10 @@ func TestUnreachable(t *testing.T) {
 	if !errors.Is(err, client.ErrUnreachable) || !errors.As(err, &door) || door.Door != "node.nosuch.query" {
 		t.Errorf("a node that is not there: %v", err)
 	}
-	if _, err := c.Ctl(t.Context(), "nosuch", "ping"); !errors.Is(err, client.ErrUnreachable) {
+	if _, err := c.Ctl(t.Context(), "nosuch", &subjects.CtlRequest{Op: subjects.OpPing}); !errors.Is(err, client.ErrUnreachable) {
 		t.Errorf("a command to a node that is not there: %v", err)
 	}
-	if _, err := c.Ctl(t.Context(), "no such", "ping"); !errors.Is(err, subjects.ErrNodeID) {
+	if _, err := c.Ctl(t.Context(), "no such", &subjects.CtlRequest{Op: subjects.OpPing}); !errors.Is(err, subjects.ErrNodeID) {
 		t.Errorf("a command to a name no node can have: %v", err)
 	}
 }
@@ -229,16 +229,16 @@ func TestUnreachable(t *testing.T) {
 func TestCommandsAreAnsweredByTheNode(t *testing.T) {
 	t.Parallel()
 	c := connect(t, start(t, 1))
-	pong, err := c.Ctl(t.Context(), "snap1", "ping")
-	if err != nil || !pong.OK || pong.ID != "snap1" {
+	pong, err := c.Ctl(t.Context(), "snap1", &subjects.CtlRequest{Op: subjects.OpPing})
+	if err != nil || pong.State != subjects.CommandDone || pong.Node != "snap1" {
 		t.Errorf("ping: %+v, %v", pong, err)
 	}
-	info, err := c.Ctl(t.Context(), "snap1", "info")
-	if err != nil || info.Info == nil || info.Info.State != subjects.StateOnline {
-		t.Errorf("info: %+v, %v", info, err)
+	status, err := c.Status(t.Context(), "snap1")
+	if err != nil || status.State != subjects.StateOnline {
+		t.Errorf("info: %+v, %v", status, err)
 	}
-	if out, err := c.Ctl(t.Context(), "snap1", "dance"); err != nil || out.OK || out.Error == "" {
-		t.Errorf("a command that no node knows: %+v, %v; want an outcome that is not OK", out, err)
+	if out, err := c.Ctl(t.Context(), "snap1", &subjects.CtlRequest{Op: "dance"}); err != nil || out.State != subjects.CommandFailed || out.Reason == "" {
+		t.Errorf("a command that no node knows: %+v, %v; want one that failed", out, err)
 	}
 }
 

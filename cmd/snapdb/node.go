@@ -113,21 +113,21 @@ type nodeAnswer struct {
 
 // askNodes sends an op to each of the nodes at the same time. The error is for
 // those that did not answer.
-func askNodes(ctx context.Context, c *client.Client, ids []string, op string) ([]nodeAnswer, error) {
+func askNodes(ctx context.Context, c *client.Client, ids []string, op subjects.Op) ([]nodeAnswer, error) {
 	answers := make([]nodeAnswer, len(ids))
 	each(ids, func(i int, id string) {
 		start := time.Now()
 		a := nodeAnswer{ID: id}
 		var err error
-		if id == masterID {
+		switch {
+		case id == masterID:
 			_, err = c.Info(ctx)
-			a.OK = err == nil
-		} else {
-			var r *subjects.CtlResponse
-			if r, err = c.Ctl(ctx, id, op); err == nil {
-				a.OK, a.Error, a.Info = r.OK, r.Error, r.Info
-			}
+		case op == subjects.OpInfo:
+			a.Info, err = c.Status(ctx, id)
+		default:
+			_, err = c.Ctl(ctx, id, &subjects.CtlRequest{Op: op})
 		}
+		a.OK = err == nil
 		var nobody *client.UnreachableError
 		if errors.As(err, &nobody) {
 			err = nobody
@@ -166,7 +166,7 @@ The exit code is 4 if some did not answer, 3 if none did.`,
 			if len(ids) == 0 {
 				ids = append([]string{masterID}, slaveIDs(info)...)
 			}
-			answers, partly := askNodes(ctx, c, ids, "ping")
+			answers, partly := askNodes(ctx, c, ids, subjects.OpPing)
 			if l.json {
 				return errors.Join(printJSON(cmd.OutOrStdout(), map[string]any{"nodes": answers}), partly)
 			}
@@ -207,7 +207,7 @@ some did not answer, 3 if none did.`,
 			if slices.Contains(ids, masterID) {
 				return usageError(errors.New("info is about slaves: node ls and db ls show the master"))
 			}
-			answers, partly := askNodes(ctx, c, ids, "info")
+			answers, partly := askNodes(ctx, c, ids, subjects.OpInfo)
 			if l.json {
 				return errors.Join(printJSON(cmd.OutOrStdout(), map[string]any{"nodes": answers}), partly)
 			}

@@ -143,11 +143,11 @@ func TestSlavesKeepTheirDataWhenTheirMasterIsReplaced(t *testing.T) {
 	if n := c.query(cl, "snap1", "A", "SELECT count(*) FROM t").Int(); n != 1 {
 		t.Errorf("the slave has %d rows, want 1", n)
 	}
-	info, err := cl.Ctl(t.Context(), "snap1", "info")
+	st, err := cl.Status(t.Context(), "snap1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st := info.Info; st.State != subjects.StateStopped || !strings.Contains(st.Reason, "cluster") {
+	if st.State != subjects.StateStopped || !strings.Contains(st.Reason, "cluster") {
 		t.Errorf("the slave is %s (%s), want it stopped because of the cluster", st.State, st.Reason)
 	}
 	stranger.stop(syscall.SIGTERM)

@@ -212,11 +212,10 @@ func (c *cluster) settle(cl *client.Client) map[string]subjects.Head {
 func behind(ctx context.Context, cl *client.Client, id string, heads map[string]subjects.Head) string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	resp, err := cl.Ctl(ctx, id, "info")
+	st, err := cl.Status(ctx, id)
 	if err != nil {
 		return err.Error()
 	}
-	st := resp.Info
 	if st.State != subjects.StateOnline {
 		return fmt.Sprintf("%s is %s (%s): %+v", id, st.State, st.Reason, st.Databases)
 	}

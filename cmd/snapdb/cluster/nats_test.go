@@ -66,8 +66,8 @@ func TestNATSToolReadsAndWritesEverything(t *testing.T) {
 	})
 	run([]string{`"rows":[[1,"Alice"]]`}, "req", "db.query", `{"db":"SnapDB","sql":"SELECT * FROM Users"}`)
 	run([]string{`"rows":[[1,"Alice"]]`}, "req", "node.snap1.query", `{"db":"SnapDB","sql":"SELECT * FROM Users"}`)
-	run([]string{`"ok":true`, `"id":"snap1"`}, "req", "node.snap1.ctl", `{"op":"ping"}`)
-	run([]string{`"ok":true`, `"state":"online"`, `"SnapDB"`}, "req", "node.snap1.ctl", `{"op":"info"}`)
+	run([]string{`"state":"done"`, `"node":"snap1"`}, "req", "node.snap1.ctl", `{"op":"ping"}`)
+	run([]string{`"state":"done"`, `"state":"online"`, `"SnapDB"`}, "req", "node.snap1.ctl", `{"op":"info"}`)
 	run([]string{"Nats-Service-Error-Code: read_only", `"code":"read_only"`}, "req", "db.query", `{"db":"SnapDB","sql":"DELETE FROM Users"}`)
 	run([]string{"snapdb-master", "snapdb-node"}, "micro", "ls")
 	run([]string{"db.exec", "db.query"}, "micro", "info", "snapdb-master")
@@ -142,7 +142,7 @@ func TestPlainNATSClientReadsAndWritesEverything(t *testing.T) {
 	if answer["error"] == nil || header.Get(micro.ErrorCodeHeader) != string(subjects.CodeReadOnly) {
 		t.Errorf("a write at a node is answered %v, %v", answer, header)
 	}
-	if pong, _ := ask(t, nc, "node.snap1.ctl", `{"op":"ping"}`); pong["ok"] != true {
+	if pong, _ := ask(t, nc, "node.snap1.ctl", `{"op":"ping"}`); pong["state"] != "done" {
 		t.Errorf("ping: %v", pong)
 	}
 	for _, subject := range []string{"node.*.status", "cluster.heads"} {
