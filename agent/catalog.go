@@ -28,7 +28,7 @@ func (h *handler) changeCatalog(cmd exec.Command) error {
 	if c.rule.Kind == subjects.AckDefault {
 		c.rule = h.m.opts.Ack
 	}
-	if err := h.m.fleet.enough(c.rule); err != nil {
+	if err := h.m.fleet.enough(c.rule, "nothing was executed"); err != nil {
 		return err
 	}
 	if effect, err := h.m.changeCatalog(cmd, c); err != nil || !effect {

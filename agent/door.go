@@ -329,7 +329,7 @@ func (m *Master) write(ctx context.Context, s *session, req *subjects.Request, d
 	var failed *subjects.Error
 	c.w, failed = m.writer(db)
 	if failed == nil {
-		failed = m.fleet.enough(c.rule)
+		failed = m.fleet.enough(c.rule, "nothing was executed")
 	}
 	if failed == nil {
 		failed = c.w.submit(c)
@@ -530,7 +530,7 @@ func (h *handler) commit() error {
 	if c.rule.Kind == subjects.AckDefault {
 		c.rule = h.m.opts.Ack
 	}
-	if err := h.m.fleet.enough(c.rule); err != nil {
+	if err := h.m.fleet.enough(c.rule, "the transaction was rolled back"); err != nil {
 		t.rollback()
 		return err
 	}

@@ -277,15 +277,16 @@ func (w *writer) settled() {
 	w.mu.Unlock()
 }
 
-// enough says whether an acknowledgement rule can ever be met.
-func (f *fleet) enough(rule subjects.Ack) *subjects.Error {
+// enough says whether an acknowledgement rule can ever be met. What becomes of the
+// write otherwise is for the client.
+func (f *fleet) enough(rule subjects.Ack, otherwise string) *subjects.Error {
 	if rule.Kind != subjects.AckCount {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n := len(f.ledger.slaves); rule.Count > n {
-		return subjects.Errorf(subjects.CodeBadRequest, "ack %d asks for more slaves than are enrolled (%d); nothing was executed", rule.Count, n)
+		return subjects.Errorf(subjects.CodeBadRequest, "ack %d asks for more slaves than are enrolled (%d): %s; ask for fewer, or start more slaves", rule.Count, n, otherwise)
 	}
 	return nil
 }

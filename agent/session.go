@@ -23,7 +23,7 @@ const (
 // patience is how long one client may keep others waiting.
 type patience struct {
 	// idle is how long a transaction may hold the writer or a snapshot without a
-	// statement; wanted the same while others wait for the writer.
+	// statement; wanted the same while others wait for what it holds.
 	idle, wanted time.Duration
 	// total is how long it may hold them at all.
 	total time.Duration
@@ -105,6 +105,8 @@ func (s *sessions) sweep(now time.Time, p patience) {
 			old = append(old, x)
 			continue
 		case x.tx == nil || x.tx.holding:
+		case idle > p.wanted && x.tx.w.db.ReadersWanted():
+			x.tx.expire(fmt.Sprintf("it did nothing for %v while others waited to read", p.wanted))
 		case idle > p.idle:
 			x.tx.expire(fmt.Sprintf("it did nothing for %v", p.idle))
 		case now.Sub(x.tx.began) > p.total:

@@ -198,7 +198,9 @@ func TestTransaction(t *testing.T) {
 		s.do("BEGIN")
 		s.do("INSERT INTO t VALUES (500, 1)")
 		resp, err := s.Do(testContext(t), &subjects.Request{SQL: "COMMIT", Ack: subjects.Ack{Kind: subjects.AckCount, Count: 7}})
-		wantCode(t, "COMMIT", resp, err, subjects.CodeBadRequest)
+		if msg := wantCode(t, "COMMIT", resp, err, subjects.CodeBadRequest); !strings.Contains(msg, "ask for fewer") || !strings.Contains(msg, "the transaction was rolled back") {
+			t.Errorf("message %q", msg)
+		}
 		if got := c.rows("a", "SELECT count(*) FROM t WHERE x = 500"); got != "0" || s.InTx() {
 			t.Errorf("%s rows, in a transaction: %v", got, s.InTx())
 		}
@@ -336,4 +338,29 @@ func TestMasterStopsOverOpenSessions(t *testing.T) {
 	if got := c.rows("a", "SELECT count(*) FROM t"); got != "0" {
 		t.Errorf("%s rows", got)
 	}
+}
+
+// Transactions that only keep their snapshots make room for those who want to read.
+func TestIdleSnapshotsMakeRoomForReaders(t *testing.T) {
+	t.Parallel()
+	var o agent.MasterOptions
+	o.Impatient(time.Hour, 100*time.Millisecond, time.Hour, time.Second)
+	c := newCluster(t, o)
+	c.do("", "CREATE DATABASE a")
+	idle := make([]session, 16)
+	for i := range idle {
+		idle[i] = c.session("a")
+		idle[i].do("BEGIN")
+		idle[i].do("SELECT 1")
+	}
+	c.rows("a", "SELECT 2")
+	for _, s := range idle {
+		if c.m.Expired(s.ID()) {
+			if msg := s.fails(subjects.CodeTransaction, "COMMIT"); !strings.Contains(msg, "while others waited to read") {
+				t.Errorf("message %q", msg)
+			}
+			return
+		}
+	}
+	t.Error("the read did not need any of the idle transactions' connections")
 }

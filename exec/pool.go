@@ -86,12 +86,14 @@ type pool struct {
 	open func() (*reader, error)
 	warn func(error) // an idle connection is in trouble
 
-	mu     sync.Mutex
-	idle   []*reader
-	lent   map[*reader]struct{}
-	parked map[*reader]*Snapshot // lent, but nobody uses them now
-	wake   chan struct{}         // closed and replaced when one comes back
-	closed bool
+	mu      sync.Mutex
+	idle    []*reader
+	lent    map[*reader]struct{}
+	opening int                   // about to be lent
+	waiting int                   // requests that wait for one
+	parked  map[*reader]*Snapshot // lent, but nobody uses them now
+	wake    chan struct{}         // closed and replaced when one comes back
+	closed  bool
 }
 
 // get lends a connection; give it back with put. It waits for one until deadline
@@ -114,20 +116,52 @@ func (p *pool) get(ctx context.Context, deadline time.Time) (*reader, error) {
 			c.BeginRequest()
 			return c, nil
 		}
-		if len(p.lent) < maxReaders {
-			c, err := p.open()
-			if err == nil {
-				p.lent[c] = struct{}{}
-			}
+		if len(p.lent)+p.opening < maxReaders {
+			p.opening++
 			p.mu.Unlock()
-			return c, err
+			return p.lend(p.open())
 		}
 		wake := p.wake
+		p.waiting++
 		p.mu.Unlock()
-		if err := await(ctx, wake, deadline); err != nil {
+		err := await(ctx, wake, deadline)
+		p.mu.Lock()
+		p.waiting--
+		p.mu.Unlock()
+		if err != nil {
 			return nil, err
 		}
 	}
+}
+
+// lend ends the opening of a connection, which takes too long to hold the lock.
+func (p *pool) lend(c *reader, err error) (*reader, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opening--
+	if err == nil && !p.closed {
+		p.lent[c] = struct{}{}
+		return c, nil
+	}
+	if err == nil {
+		err = errors.Join(ErrClosed, c.close())
+	}
+	p.wakeAll()
+	return nil, err
+}
+
+// wakeAll wakes whoever waits for a connection, or for the last to come back. p.mu
+// is held.
+func (p *pool) wakeAll() {
+	close(p.wake)
+	p.wake = make(chan struct{})
+}
+
+// wanted says whether somebody waits for a connection.
+func (p *pool) wanted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waiting > 0
 }
 
 func await(ctx context.Context, wake <-chan struct{}, deadline time.Time) error {
@@ -164,8 +198,7 @@ func (p *pool) put(c *reader, applied Position) {
 	} else {
 		p.idle = append(p.idle, c)
 	}
-	close(p.wake)
-	p.wake = make(chan struct{})
+	p.wakeAll()
 }
 
 // park notes that nobody uses a snapshot for now.
@@ -200,8 +233,7 @@ func (p *pool) reclaim(s *Snapshot) {
 	if err := s.c.close(); err != nil {
 		p.warn(err)
 	}
-	close(p.wake)
-	p.wake = make(chan struct{})
+	p.wakeAll()
 }
 
 // outdate ends the read transactions of idle connections, after a commit: they
@@ -238,7 +270,7 @@ func (p *pool) close(ctx context.Context) error {
 	for _, s := range p.parked {
 		p.reclaim(s)
 	}
-	for len(p.lent) > 0 {
+	for len(p.lent)+p.opening > 0 {
 		wake := p.wake
 		p.mu.Unlock()
 		select {

@@ -45,6 +45,9 @@ func (d *Database) Read(ctx context.Context, deadline time.Time, counters subjec
 	return &Snapshot{d: d, c: c}, nil
 }
 
+// ReadersWanted says whether a read waits because all read connections are in use.
+func (d *Database) ReadersWanted() bool { return d.readers.wanted() }
+
 // Position is the position this snapshot shows.
 func (s *Snapshot) Position() Position { return s.c.at }
 
