@@ -32,13 +32,14 @@ type Database struct {
 	applied atomic.Pointer[Position]
 	readers pool
 
-	writing                                  sync.Mutex // held from Begin to Commit or Rollback, and by Apply
-	closed                                   bool
-	w                                        *engine.Conn
-	version                                  uint32        // data_version when the writer last held the file
-	buf                                      []byte        // memory of the last body made, for the next
-	body                                     subjects.Body // memory of the last body applied, for the next
-	setPos, setIDs, saveID, findID, pruneIDs *engine.Stmt
+	writing                          sync.Mutex // held from Begin to Commit or Rollback, and by Apply
+	closed                           bool
+	w                                *engine.Conn
+	version                          uint32        // data_version when the writer last held the file
+	buf                              []byte        // memory of the last body made, for the next
+	body                             subjects.Body // memory of the last body applied, for the next
+	setPos, setIDs                   *engine.Stmt
+	ageIDs, pruneIDs, saveID, findID *engine.Stmt
 }
 
 // schema of snapdb's own tables in every database file. Clients can neither read
@@ -111,9 +112,10 @@ func (d *Database) open() error {
 	for sql, to := range map[string]**engine.Stmt{
 		"UPDATE _snapdb_applied SET position=?, chain=?":                &d.setPos,
 		"UPDATE _snapdb_requests SET position=? WHERE position IS NULL": &d.setIDs,
-		"INSERT INTO _snapdb_requests (id, at, results) VALUES (?,?,?)": &d.saveID,
 		"SELECT position, results FROM _snapdb_requests WHERE id=?":     &d.findID,
-		"DELETE FROM _snapdb_requests WHERE at < ?":                     &d.pruneIDs,
+		ageRequests:   &d.ageIDs,
+		pruneRequests: &d.pruneIDs,
+		keepRequest:   &d.saveID,
 	} {
 		if *to, _, err = d.w.Prepare(sql, 0, engine.GuardNone); err != nil {
 			return fmt.Errorf("prepare %q: %w", sql, err)
@@ -246,23 +248,60 @@ func (d *Database) afterFault() error {
 	return nil
 }
 
-// requestLife is how long a repeat-safe id is remembered, in milliseconds.
-const requestLife = 3600 * 1000
+// Repeat-safe ids are kept for an hour. Their age is not read off the clock, or one
+// that is set forward would forget them all at once: the row without an id has a
+// clock of its own, at, and the clock's time when it was last set, position. It
+// follows that from write to write, by at most a minute at a time. All of it is in
+// the log, and so the same on every node.
+const (
+	ageRequests = `INSERT INTO _snapdb_requests (id, at, position) VALUES ('', ?1, ?1)
+ ON CONFLICT (id) DO UPDATE SET at = at + max(0, min(?1 - position, 60000)), position = ?1`
+	pruneRequests = "DELETE FROM _snapdb_requests WHERE at < (SELECT at FROM _snapdb_requests WHERE id = '') - 3600000"
+	keepRequest   = "INSERT INTO _snapdb_requests (id, at, results) SELECT ?, at, ? FROM _snapdb_requests WHERE id = ''"
+)
 
-// maxSavedResults is the size of an answer that is kept for a repeated request;
-// of a larger one only the fact is kept.
+// maxSavedResults is the size of an answer that is kept for a repeated request. Of a
+// larger one everything but the rows is kept, and it says so.
 const maxSavedResults = 1 << 20
 
+// saveRequest remembers the answer of a request.
 func (d *Database) saveRequest(id string, now int64, results []byte) error {
-	saved := subjects.Value{}
-	if len(results) <= maxSavedResults {
-		saved = subjects.BlobValue(results)
+	if len(results) > maxSavedResults {
+		var err error
+		if results, err = withoutRows(results); err != nil {
+			return err
+		}
 	}
-	at := subjects.IntegerValue(now)
-	if err := run(d.pruneIDs, subjects.IntegerValue(now-requestLife)); err != nil {
+	if err := run(d.ageIDs, subjects.IntegerValue(now)); err != nil {
 		return err
 	}
-	return run(d.saveID, subjects.TextValue(id), at, saved)
+	if err := run(d.pruneIDs); err != nil {
+		return err
+	}
+	return run(d.saveID, subjects.TextValue(id), subjects.BlobValue(results))
+}
+
+// withoutRows makes results say that there were rows instead of having them. If even
+// that is too large, the last ones are missing as well.
+func withoutRows(results []byte) ([]byte, error) {
+	var resp subjects.Response
+	if err := subjects.DecodeResponse(subjects.AppendResponse(nil, results, &subjects.Response{}), &resp); err != nil {
+		return nil, fmt.Errorf("read own results: %w", err)
+	}
+	var out subjects.Results
+	for i := range resp.Results {
+		r := &resp.Results[i]
+		out.Begin(r.Columns)
+		full := out.Len() > maxSavedResults
+		if r.Truncated || len(r.Rows) > 0 || full {
+			out.SetTruncated()
+		}
+		out.End(r.Types, r.Changes, r.LastInsertID)
+		if full {
+			break
+		}
+	}
+	return out.Bytes(), nil
 }
 
 func (d *Database) lookupRequest(id string, out *subjects.Results) (position uint64, found bool, err error) {
@@ -274,9 +313,7 @@ func (d *Database) lookupRequest(id string, out *subjects.Results) (position uin
 	if err != nil || !found {
 		return 0, false, err
 	}
-	if saved := d.findID.Column(1); saved.Kind() == subjects.Blob {
-		out.Append(saved.Bytes())
-	}
+	out.Append(d.findID.Column(1).Bytes())
 	return uint64(d.findID.Column(0).Int()), true, nil
 }
 
@@ -290,7 +327,7 @@ func (d *Database) Close(ctx context.Context) error {
 		return err
 	}
 	d.closed = true
-	for _, st := range []*engine.Stmt{d.setPos, d.setIDs, d.saveID, d.findID, d.pruneIDs} {
+	for _, st := range []*engine.Stmt{d.setPos, d.setIDs, d.ageIDs, d.pruneIDs, d.saveID, d.findID} {
 		if st != nil {
 			st.Close()
 		}

@@ -93,7 +93,7 @@ func (g *Group) Open(head subjects.Txn) (*Tx, error) {
 }
 
 // Done looks for a transaction of this or an earlier group that carried the
-// same repeat-safe id within the last hour. Its results are appended to out. A
+// same repeat-safe id and is remembered. Its results are appended to out. A
 // position of 0 means it is in this very group.
 func (t *Tx) Done(out *subjects.Results) (position uint64, found bool, err error) {
 	if t.head.ID == "" {

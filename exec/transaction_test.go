@@ -287,15 +287,27 @@ func TestRepeatedRequestGetsTheFirstAnswer(t *testing.T) {
 		}
 	}
 
-	// An hour later it is forgotten; in the group that carries it, it has no
-	// position yet.
-	h.now += int64(time.Hour / time.Millisecond)
+	// The clock may be set: that is no reason to forget it. After an hour of writes
+	// it is forgotten; in the group that carries it, an id has no position yet.
 	d := master.database("d")
 	g, err := d.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer g.Rollback()
+	for i := range 61 {
+		if i == 10 {
+			h.now -= int64(24 * time.Hour / time.Millisecond)
+		}
+		if _, found, _ := repeat(master, g); !found {
+			t.Fatalf("forgotten after %d jumps of the clock", i)
+		}
+		other := text("INSERT INTO t DEFAULT VALUES")
+		other.id = fmt.Sprint("other-", i)
+		if o := h.run(d, g, other); o.err != nil {
+			t.Fatal(o.err)
+		}
+	}
 	next := text("INSERT INTO t DEFAULT VALUES")
 	next.id = "request-2"
 	if o := h.run(d, g, next); o.err != nil {
@@ -311,6 +323,49 @@ func TestRepeatedRequestGetsTheFirstAnswer(t *testing.T) {
 	h.commit(d, g)
 	h.replay(slave, 1)
 	same(t, master, slave)
+}
+
+// An answer that is too large to be kept comes back without its rows, and says so.
+func TestRepeatedRequestSaysThatItsRowsAreNotKept(t *testing.T) {
+	h, master, slave := cluster(t, "CREATE TABLE t (id INTEGER PRIMARY KEY, b)")
+	many := request{id: "many"}
+	for range 20_000 {
+		many.stmts = append(many.stmts, subjects.Stmt{SQL: "INSERT INTO t DEFAULT VALUES"})
+	}
+	large := text("INSERT INTO t VALUES (1, hex(zeroblob(600000))); SELECT * FROM t; SELECT 1 AS one WHERE 0")
+	large.id = "large"
+	for _, o := range h.group(master, "d", large, many) {
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+	}
+	h.replay(slave, 10)
+	for name, n := range map[string]*node{"master": master, "slave": slave} {
+		g, err := n.database("d").Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Rollback()
+		repeat := func(id string) []subjects.Result {
+			tx, err := g.Open(subjects.Txn{Now: h.now, Seed: 5, ID: id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tx.Abort()
+			var out subjects.Results
+			if _, found, err := tx.Done(&out); !found || err != nil {
+				t.Fatalf("%s: found %v, %v", name, found, err)
+			}
+			return decode(t, &out)
+		}
+		r := repeat("large")
+		if len(r) != 3 || r[0].Truncated || r[0].Changes != 1 || !r[1].Truncated || len(r[1].Rows) != 0 || len(r[1].Columns) != 2 || r[2].Truncated {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if r := repeat("many"); len(r) == 0 || len(r) == len(many.stmts) || r[0].Truncated || !r[len(r)-1].Truncated {
+			t.Errorf("%s: %d results, the last %+v", name, len(r), r[len(r)-1])
+		}
+	}
 }
 
 // Requests without effect are not logged.

@@ -9,8 +9,8 @@ import (
 // Request is SQL over request/reply, at Exec, Query and NodeQuery.
 type Request struct {
 	DB    string  // database; "" where the session or the SQL says it
-	SQL   string  // one or more statements; Args bind to the first of them
-	Args  []Value //
+	SQL   string  // one or more statements
+	Args  []Value // dealt out over them in order
 	Stmts []Stmt  // instead of SQL: several statements, each with its arguments
 
 	Ack         Ack    // acknowledgement rule; zero: the session's, else the master's default
@@ -19,7 +19,7 @@ type Request struct {
 	Tx          bool   // the session's transaction must be open, else nothing is done
 	MinPosition uint64 // read only when this position is applied
 	MaxLagMS    int64  // read only when not staler than this; 0: any
-	ID          string // repeat-safe id: a request done before returns its first answer
+	ID          string // repeat-safe id: a request done within the last hour returns its first answer, above 1 MB without rows
 	More        string // token of a truncated result to go on with
 }
 
