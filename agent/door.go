@@ -80,9 +80,9 @@ func (m *Master) request(data []byte, writes bool, answer reply) {
 		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
 		return
 	}
-	if writes && req.Session == "" && req.More == "" && len(req.Stmts) == 0 {
-		if cmd, _, err := exec.ParseCommand(req.SQL); err == nil && cmd.Verb == exec.NoCommand && exec.LooksLikeWrite(req.SQL) {
-			m.write(m.ctx, nil, req, req.DB, statements(req), respondWrite(answer, nil))
+	if stmts := statements(req); writes && req.Session == "" && req.More == "" && exec.LooksLikeWrite(stmts[0].SQL) {
+		if cmd, _, err := exec.ParseCommand(stmts[0].SQL); err == nil && cmd.Verb == exec.NoCommand {
+			m.write(m.ctx, nil, req, req.DB, stmts, respondWrite(answer, nil))
 			return
 		}
 	}

@@ -57,7 +57,7 @@ snapdbench is made for it and dropped afterwards.`,
 	f.DurationVar(&o.Duration, "duration", 10*time.Second, "how long to measure, e.g. 10s")
 	f.IntVar(&o.Rate, "rate", 0, "operations a second of all clients together (default: as many as they can)")
 	f.StringVar(&ack, "ack", "", "acknowledgement `RULE` of writes: log, insync, all or a number of slaves (default: the master's)")
-	f.IntVar(&o.Rows, "rows", 100, "rows of a transaction in the tx workload")
+	f.IntVar(&o.Rows, "rows", 100, "rows of a transaction (tx) or a statement (bulk)")
 	f.StringVar(&o.Node, "node", "", "`ID` of the node that get reads from (default: the master)")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd

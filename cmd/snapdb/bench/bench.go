@@ -24,7 +24,8 @@ type Workload string
 // The workloads.
 const (
 	Insert  Workload = "insert"  // single-row INSERTs
-	Tx      Workload = "tx"      // transactions of Options.Rows rows
+	Tx      Workload = "tx"      // transactions of Options.Rows single-row INSERTs
+	Bulk    Workload = "bulk"    // INSERTs of Options.Rows rows in one statement
 	Get     Workload = "get"     // SELECTs of one row by its key
 	Mixed   Workload = "mixed"   // nine Gets to one Insert
 	CatchUp Workload = "catchup" // Inserts while a slave is away, then its return
@@ -32,7 +33,7 @@ const (
 
 // Workloads are all of them, for help texts.
 func Workloads() []string {
-	return []string{string(Insert), string(Tx), string(Get), string(Mixed), string(CatchUp)}
+	return []string{string(Insert), string(Tx), string(Bulk), string(Get), string(Mixed), string(CatchUp)}
 }
 
 // Options say what to measure.
@@ -45,7 +46,7 @@ type Options struct {
 	Duration    time.Duration // of the load
 	Rate        int           // operations a second of all clients together; 0: as many as they can
 	Ack         subjects.Ack  // of writes; zero: the master's default
-	Rows        int           // of a Tx
+	Rows        int           // of a Tx or Bulk
 	Node        string        // that Gets read from; "": the master
 	Progress    io.Writer     // log lines of processes that bench starts
 }
@@ -59,6 +60,8 @@ func (o *Options) Check() error {
 		return errors.New("--clients and --connections: must be at least 1, with no more connections than clients")
 	case o.Duration <= 0 || o.Rows < 1 || o.Rate < 0 || o.Local < 0:
 		return errors.New("--duration and --rows must be positive, --rate and --local not negative")
+	case o.Workload == Bulk && o.Rows > bulkMost:
+		return fmt.Errorf("--rows: a statement of %d rows has too many parameters, %d rows are the most", o.Rows, bulkMost)
 	case o.Workload == CatchUp && o.Local == 0:
 		return errors.New("--workload catchup: stops and starts a slave and needs --local")
 	case o.Node != "":

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,24 +104,39 @@ func (o Options) once(ctx context.Context, c *client.Client, rng *rand.Rand) (ui
 		return 0, o.get(ctx, c, 1+rng.Int64N(keys))
 	}
 	req := &subjects.Request{DB: database, TimeoutMS: patience.Milliseconds(), Ack: o.Ack}
-	const insert = "INSERT INTO t (a, b) VALUES (?, ?)"
-	row := func() []subjects.Value {
-		n := rng.Int64()
-		return []subjects.Value{subjects.IntegerValue(n), subjects.TextValue("value " + strconv.FormatInt(n%1000, 10))}
-	}
-	if o.Workload == Tx {
+	switch o.Workload {
+	case Tx:
 		req.Stmts = make([]subjects.Stmt, o.Rows)
 		for i := range req.Stmts {
-			req.Stmts[i] = subjects.Stmt{SQL: insert, Args: row()}
+			req.Stmts[i] = subjects.Stmt{SQL: insert, Args: rows(rng, 1)}
 		}
-	} else {
-		req.SQL, req.Args = insert, row()
+	case Bulk:
+		req.SQL, req.Args = insert+strings.Repeat(", (?, ?)", o.Rows-1), rows(rng, o.Rows)
+	default:
+		req.SQL, req.Args = insert, rows(rng, 1)
 	}
 	resp, err := c.Exec(ctx, req)
 	if err != nil {
 		return 0, err
 	}
 	return resp.Position, nil
+}
+
+// insert inserts one row. More rows may follow.
+const insert = "INSERT INTO t (a, b) VALUES (?, ?)"
+
+// bulkMost is how many rows have as many values as SQLite lets a statement have
+// parameters.
+const bulkMost = 32766 / 2
+
+// rows are the values of n rows.
+func rows(rng *rand.Rand, n int) []subjects.Value {
+	values := make([]subjects.Value, 0, 2*n)
+	for range n {
+		a := rng.Int64()
+		values = append(values, subjects.IntegerValue(a), subjects.TextValue("value "+strconv.FormatInt(a%1000, 10)))
+	}
+	return values
 }
 
 func (o Options) get(ctx context.Context, c *client.Client, key int64) error {
@@ -147,7 +163,7 @@ func (o Options) sum(t *tally, took time.Duration) *Report {
 	r := &Report{Workload: o.Workload, Clients: o.Clients, Connections: o.Connections, Ack: o.Ack.String(), Seconds: took.Seconds(),
 		Ops: int64(len(all)), OpsPerS: ops, RowsPerS: ops, Errors: t.failed.Load(),
 		P50MS: quantile(all, 0.5), P99MS: quantile(all, 0.99), P999MS: quantile(all, 0.999)}
-	if o.Workload == Tx {
+	if o.Workload == Tx || o.Workload == Bulk {
 		r.RowsPerS *= float64(o.Rows)
 	}
 	if first := t.first.Load(); first != nil {
