@@ -29,8 +29,8 @@ func lockDir(path string) (*os.File, error) {
 // unlockDir gives a data directory back.
 func unlockDir(f *os.File) error { return f.Close() }
 
-// syncDir does nothing: Windows makes renames durable with the file.
-func syncDir(string) error { return nil }
+// SyncDir does nothing: Windows makes renames durable with the file.
+func SyncDir(string) error { return nil }
 
 // FreeBytes is the disk space left for this process on the file system of dir.
 func FreeBytes(dir string) (uint64, error) {

@@ -291,7 +291,7 @@ func (s *Store) createDatabase(e entry) (*Database, error) {
 	if err := createFile(s.file(e.name), e.inc, Position{e.inc, subjects.FirstChain(e.inc)}); err != nil {
 		return nil, err
 	}
-	if err := syncDir(s.dir); err != nil {
+	if err := SyncDir(s.dir); err != nil {
 		return nil, err
 	}
 	return s.openDatabase(e.name, e.inc)
@@ -401,5 +401,5 @@ func writeFile(path string, data []byte) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }

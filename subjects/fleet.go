@@ -150,6 +150,17 @@ type ClusterInfoResponse struct {
 	Nodes    []NodeInfo        `json:"nodes"`
 }
 
+// Online is how many slaves are online.
+func (r *ClusterInfoResponse) Online() int {
+	n := 0
+	for i := range r.Nodes {
+		if r.Nodes[i].State == StateOnline {
+			n++
+		}
+	}
+	return n
+}
+
 // BlobRequest asks for a chunk on BlobGet. The answer is the bytes, at most
 // BlobChunk of them; none at the end.
 type BlobRequest struct {

@@ -23,6 +23,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -124,7 +125,7 @@ func (w *Writer) commit(digest string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(w.s.dir)
+	return exec.SyncDir(w.s.dir)
 }
 
 // Keep makes a committed blob one that stays, because something refers to it now.
@@ -228,15 +229,3 @@ func (s *Store) mark(d Draft) string {
 }
 
 func (s *Store) path(digest string) string { return filepath.Join(s.dir, digest) }
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	// Some systems cannot sync a folder and make renames durable by themselves.
-	if err := f.Sync(); err != nil && !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, errors.ErrUnsupported) {
-		return errors.Join(fmt.Errorf("sync folder: %w", err), f.Close())
-	}
-	return f.Close()
-}

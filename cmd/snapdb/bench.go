@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
@@ -26,16 +24,16 @@ snapdbench is made for it and dropped afterwards.`,
 		Example: `  snapdb bench --local 2 --clients 64
   snapdb bench --local 2 --workload tx --rows 100 --clients 8 --json
   snapdb bench --server nats://db1:4222 --workload get --node snap2`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if ack != "" {
 				var err error
 				if o.Ack, err = subjects.ParseAck(ack); err != nil {
-					return usageError(fmt.Errorf("--ack: %w", err))
+					return flagError(cmd, "ack", err)
 				}
 			}
-			if err := o.Check(); err != nil {
-				return usageError(err)
+			if flag, err := o.Check(); err != nil {
+				return flagError(cmd, flag, err)
 			}
 			o.Progress = cmd.ErrOrStderr()
 			report, err := bench.Run(cmd.Context(), o)
@@ -43,7 +41,7 @@ snapdbench is made for it and dropped afterwards.`,
 				return err
 			}
 			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+				return printJSON(cmd.OutOrStdout(), report)
 			}
 			return report.Print(cmd.OutOrStdout())
 		},

@@ -152,13 +152,7 @@ func demoWait(ctx context.Context, c *client.Client) error {
 		if err != nil {
 			return err
 		}
-		in := 0
-		for _, n := range info.Nodes {
-			if n.State == subjects.StateOnline {
-				in++
-			}
-		}
-		if in == demoSlaves {
+		if info.Online() == demoSlaves {
 			return nil
 		}
 		select {

@@ -18,7 +18,6 @@ import (
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/client"
-	"github.com/snapdb/snapdb/subjects"
 )
 
 // TestMain lets scripts and terminals run this test binary as snapdb.
@@ -149,11 +148,5 @@ func countOnline(ctx context.Context, url string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := 0
-	for _, node := range info.Nodes {
-		if node.State == subjects.StateOnline {
-			n++
-		}
-	}
-	return n, nil
+	return info.Online(), nil
 }

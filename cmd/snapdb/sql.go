@@ -210,13 +210,7 @@ func greet(ctx context.Context, out io.Writer, conn *client.Client, node string)
 	info, err := conn.Info(ctx)
 	switch {
 	case err == nil:
-		in := 0
-		for _, n := range info.Nodes {
-			if n.State == subjects.StateOnline {
-				in++
-			}
-		}
-		fmt.Fprintf(out, "snapdb %s at %s, %d of %s online\n", info.Version, conn.URL(), in, format.Count(int64(len(info.Nodes)), "slave"))
+		fmt.Fprintf(out, "snapdb %s at %s, %d of %s online\n", info.Version, conn.URL(), info.Online(), format.Count(int64(len(info.Nodes)), "slave"))
 	case node == "":
 		return err
 	default:

@@ -11,10 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/cmd/snapdb/format"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -51,25 +54,31 @@ type Options struct {
 	Progress    io.Writer     // log lines of processes that bench starts
 }
 
-// Check says what is wrong with the options, by the names of their flags.
-func (o *Options) Check() error {
+// Check says what is wrong with the options, and with which flag.
+func (o *Options) Check() (flag string, err error) {
 	switch {
 	case !slices.Contains(Workloads(), string(o.Workload)):
-		return fmt.Errorf("--workload: must be one of %v, not %q", Workloads(), o.Workload)
-	case o.Clients < 1 || o.Connections < 1 || o.Connections > o.Clients:
-		return errors.New("--clients and --connections: must be at least 1, with no more connections than clients")
-	case o.Duration <= 0 || o.Rows < 1 || o.Rate < 0 || o.Local < 0:
-		return errors.New("--duration and --rows must be positive, --rate and --local not negative")
+		return "workload", fmt.Errorf("must be one of %s, not %q", strings.Join(Workloads(), ", "), o.Workload)
+	case o.Clients < 1:
+		return "clients", fmt.Errorf("must be at least 1, not %d", o.Clients)
+	case o.Connections < 1 || o.Connections > o.Clients:
+		return "connections", fmt.Errorf("must be at least 1 and at most the number of clients (%d), not %d", o.Clients, o.Connections)
+	case o.Duration <= 0:
+		return "duration", fmt.Errorf("must be positive, not %v", o.Duration)
+	case o.Rows < 1:
+		return "rows", fmt.Errorf("must be at least 1, not %d", o.Rows)
+	case o.Rate < 0:
+		return "rate", fmt.Errorf("must not be negative, but is %d", o.Rate)
+	case o.Local < 0:
+		return "local", fmt.Errorf("must not be negative, but is %d", o.Local)
 	case o.Workload == Bulk && o.Rows > bulkMost:
-		return fmt.Errorf("--rows: a statement of %d rows has too many parameters, %d rows are the most", o.Rows, bulkMost)
+		return "rows", fmt.Errorf("a statement of %d rows has too many parameters, %d rows are the most", o.Rows, bulkMost)
 	case o.Workload == CatchUp && o.Local == 0:
-		return errors.New("--workload catchup: stops and starts a slave and needs --local")
+		return "workload", errors.New("catchup stops and starts a slave and needs --local")
 	case o.Node != "":
-		if err := subjects.CheckNodeID(o.Node); err != nil {
-			return fmt.Errorf("--node: %w", err)
-		}
+		return "node", subjects.CheckNodeID(o.Node)
 	}
-	return nil
+	return "", nil
 }
 
 // Report is what was measured. Times are in milliseconds, memory in MB of 10^6 bytes.
@@ -135,7 +144,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return report, err
 }
 
-func (o Options) measure(ctx context.Context, cluster *local) (*Report, error) {
+func (o Options) measure(ctx context.Context, cluster *local) (report *Report, err error) {
 	clients := make([]*client.Client, o.Connections)
 	for i := range clients {
 		c, err := client.Connect(ctx, o.Server, client.Options{Name: "snapdb bench"})
@@ -151,23 +160,29 @@ func (o Options) measure(ctx context.Context, cluster *local) (*Report, error) {
 	if cluster != nil {
 		cluster.noteIdle()
 	}
+	if cluster == nil { // or its data is removed with it
+		defer func() { err = errors.Join(err, cleanUp(ctx, clients[0])) }()
+	}
 	if err := prepare(ctx, clients[0]); err != nil {
 		return nil, err
 	}
-	var report *Report
-	var err error
 	if o.Workload == CatchUp {
-		report, err = o.catchUp(ctx, clients, cluster)
-	} else {
-		report, err = o.load(ctx, clients)
+		return o.catchUp(ctx, clients, cluster)
 	}
-	if err != nil {
-		return nil, err
+	return o.load(ctx, clients)
+}
+
+// cleanUpPatience bounds the end of a measurement, whatever ended it.
+const cleanUpPatience = 10 * time.Second
+
+// cleanUp drops the database, also when ctx has ended.
+func cleanUp(ctx context.Context, c *client.Client) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpPatience)
+	defer cancel()
+	if _, err := c.Exec(ctx, &subjects.Request{SQL: "DROP DATABASE IF EXISTS " + database}); err != nil {
+		return fmt.Errorf("the database %s is left behind, drop it: %w", database, err)
 	}
-	if _, err := clients[0].Exec(context.WithoutCancel(ctx), &subjects.Request{SQL: "DROP DATABASE IF EXISTS " + database}); err != nil {
-		return nil, fmt.Errorf("clean up: %w", err)
-	}
-	return report, nil
+	return nil
 }
 
 // prepare makes the database and the rows that point reads find.
@@ -188,22 +203,22 @@ func prepare(ctx context.Context, c *client.Client) error {
 // Print writes the report for people.
 func (r *Report) Print(w io.Writer) error {
 	p := printer{w: w}
-	p.line("%s · %s on %s · %.1f s", r.Workload, count(r.Clients, "client"), count(r.Connections, "connection"), r.Seconds)
+	p.line("%s · %s on %s · %.1f s", r.Workload, format.Count(int64(r.Clients), "client"), format.Count(int64(r.Connections), "connection"), r.Seconds)
 	p.line("  %.0f operations/s · %.0f rows/s", r.OpsPerS, r.RowsPerS)
 	p.line("  p50 %.2f ms · p99 %.2f ms · p99.9 %.2f ms", r.P50MS, r.P99MS, r.P999MS)
 	if r.CatchUpPerS > 0 {
 		p.line("  catch-up of the slave that was away: %.0f transactions/s", r.CatchUpPerS)
 	}
 	if r.Errors > 0 {
-		p.line("  %s, the first: %s", count(int(r.Errors), "error"), r.FirstError)
+		p.line("  %s, the first: %s", format.Count(r.Errors, "error"), r.FirstError)
 	}
-	for _, id := range sorted(r.Lag) {
+	for _, id := range slices.Sorted(maps.Keys(r.Lag)) {
 		l := r.Lag[id]
 		if l.Samples > 0 {
-			p.line("  lag of %s after the answer: p50 %.2f ms · p99 %.2f ms (%s)", id, l.P50MS, l.P99MS, count(l.Samples, "sample"))
+			p.line("  lag of %s after the answer: p50 %.2f ms · p99 %.2f ms (%s)", id, l.P50MS, l.P99MS, format.Count(int64(l.Samples), "sample"))
 		}
 		if l.Positions > 0 || l.Samples == 0 {
-			p.line("  lag of %s at the end: %s", id, count(int(l.Positions), "position"))
+			p.line("  lag of %s at the end: %s", id, format.Count(int64(l.Positions), "position"))
 		}
 	}
 	for _, m := range r.Processes {
@@ -218,24 +233,8 @@ type printer struct {
 	err error
 }
 
-func (p *printer) line(format string, args ...any) {
+func (p *printer) line(text string, args ...any) {
 	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+		_, p.err = fmt.Fprintf(p.w, text+"\n", args...)
 	}
-}
-
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
-func sorted(m map[string]Lag) []string {
-	ids := make([]string, 0, len(m))
-	for id := range m {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/snapdb/snapdb/agent/client"
-	"github.com/snapdb/snapdb/subjects"
 )
 
 // startPatience bounds the start of the local cluster.
@@ -116,13 +115,7 @@ func awaitSlaves(ctx context.Context, c *client.Client, want int) error {
 		if err != nil {
 			return err
 		}
-		in := 0
-		for _, n := range info.Nodes {
-			if n.State == subjects.StateOnline {
-				in++
-			}
-		}
-		if in < want {
+		if in := info.Online(); in < want {
 			return fmt.Errorf("%d are online", in)
 		}
 		return nil

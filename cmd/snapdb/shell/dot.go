@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/snapdb/snapdb/cmd/snapdb/format"
+	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -92,7 +93,7 @@ func (s *Shell) dotUse(ctx context.Context, arg string) error {
 		s.Session.Use(arg)
 		return nil
 	}
-	return s.execute(ctx, "USE "+quoteName(arg))
+	return s.execute(ctx, "USE "+exec.QuoteName(arg))
 }
 
 func (s *Shell) dotFormat(_ context.Context, arg string) error {
@@ -186,5 +187,3 @@ func (s *Shell) dotTiming(_ context.Context, arg string) error {
 	}
 	return nil
 }
-
-func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
