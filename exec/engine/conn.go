@@ -18,10 +18,6 @@ type Options struct {
 	// Trusted turns the guards off and allows VACUUM and one attached database.
 	// For files that are not replicated.
 	Trusted bool
-	// CacheKiB is the size of a reader's page cache in KiB; 0: 8192. A writer
-	// always has 65536: the size decides when sorting spills to disk, which must
-	// be the same on every node.
-	CacheKiB int
 	// Statements is how many prepared statements are kept, StatementBytes how much
 	// memory they may take. 0: 512 and 16 MiB.
 	Statements     int
@@ -54,7 +50,10 @@ const (
 	settings       = "PRAGMA foreign_keys=ON; PRAGMA cache_size=-%d"
 	writerSettings = "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=8000; PRAGMA journal_size_limit=67108864"
 
-	busyTimeout    = 5000 // milliseconds
+	busyTimeout = 5000 // milliseconds
+
+	// Sizes of the page cache. A writer's decides when sorting spills to disk, which
+	// must be the same on every node.
 	writerCacheKiB = 65536
 	readerCacheKiB = 8192
 )
@@ -82,10 +81,7 @@ func (c *Conn) open(path string, o Options) error {
 	cacheKiB := writerCacheKiB
 	if o.ReadOnly {
 		flags |= lib.SQLITE_OPEN_READONLY
-		cacheKiB = o.CacheKiB
-		if cacheKiB <= 0 {
-			cacheKiB = readerCacheKiB
-		}
+		cacheKiB = readerCacheKiB
 	} else {
 		flags |= lib.SQLITE_OPEN_READWRITE | lib.SQLITE_OPEN_CREATE
 		if err := c.registerClock(); err != nil {
@@ -179,7 +175,6 @@ func (c *Conn) Close() error {
 	c.short.free(c.tls)
 	c.long.free(c.tls)
 	c.life.Lock()
-	c.st.auth.clear(c.tls)
 	free(c.tls, address(c.st))
 	c.st = nil
 	c.life.Unlock()

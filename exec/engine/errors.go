@@ -53,9 +53,6 @@ func (e *Error) Primary() int { return e.Code & 0xff }
 // Constraint says that the data violates the schema, or that a trigger objected.
 func (e *Error) Constraint() bool { return e.Primary() == lib.SQLITE_CONSTRAINT }
 
-// Interrupted says that the deadline or [Conn.Interrupt] stopped the statement.
-func (e *Error) Interrupted() bool { return e.Primary() == lib.SQLITE_INTERRUPT }
-
 // TooBig says that a value, row or statement is beyond the limits.
 func (e *Error) TooBig() bool { return e.Primary() == lib.SQLITE_TOOBIG }
 

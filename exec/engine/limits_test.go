@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	lib "modernc.org/sqlite/lib"
+
 	"github.com/snapdb/snapdb/exec/engine"
 )
 
@@ -16,7 +18,7 @@ const endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) S
 
 func interrupted(err, cause error) bool {
 	var e *engine.Error
-	return errors.As(err, &e) && e.Interrupted() && e.Environmental() && errors.Is(err, cause)
+	return errors.As(err, &e) && e.Primary() == lib.SQLITE_INTERRUPT && e.Environmental() && errors.Is(err, cause)
 }
 
 func TestDeadline(t *testing.T) {

@@ -130,7 +130,6 @@ type authState struct {
 	keeps     bool // the running statement has seenKeeper
 	op        Op
 	seen      seen
-	savepoint uintptr // C string of its own, or 0
 
 	broken     finding // what was denied
 	physical   finding // denied if the statement turns out to write
@@ -138,8 +137,7 @@ type authState struct {
 }
 
 // prepare readies the authorizer for compiling a client's statement.
-func (a *authState) prepare(tls *libc.TLS, g Guard) {
-	a.clear(tls)
+func (a *authState) prepare(g Guard) {
 	a.guard, a.preparing = g, true
 	a.op, a.seen = OpRead, 0
 	a.broken.rule, a.physical.rule, a.statistics.rule = 0, 0, 0
@@ -151,13 +149,6 @@ func (a *authState) enter(g Guard, writes bool, what seen) {
 	a.guard, a.preparing, a.writes = g, false, writes
 	a.exempt, a.keeps = what&seenExempt != 0, what&seenKeeper != 0
 	a.broken.rule = ruleNone
-}
-
-func (a *authState) clear(tls *libc.TLS) {
-	if a.savepoint != 0 {
-		free(tls, a.savepoint)
-		a.savepoint = 0
-	}
 }
 
 // forbidden is what can be said only when the whole statement is known.
@@ -225,8 +216,6 @@ func (a *authState) record(tls *libc.TLS, action int32, arg1, arg2 uintptr) {
 		case "ROLLBACK":
 			a.op = OpRollbackTo
 		}
-		a.clear(tls)
-		a.savepoint = cString(tls, view(arg2))
 	case lib.SQLITE_ANALYZE:
 		a.seen |= seenAnalyze
 	case lib.SQLITE_SELECT:

@@ -69,7 +69,7 @@ func (c *Conn) compile(sql string, p uintptr, start int, persistent bool, g Guar
 		flags = lib.SQLITE_PREPARE_PERSISTENT
 	}
 	a := &c.st.auth
-	a.prepare(c.tls, g)
+	a.prepare(g)
 	out := address(&c.st.out)
 	rc := lib.Xsqlite3_prepare_v3(c.tls, c.db, p+uintptr(start), -1, flags, out, out+8)
 	if rc != lib.SQLITE_OK {

@@ -35,8 +35,6 @@ type Stmt struct {
 	op    Op
 	seen  seen // what SQLite has said of it
 
-	immediate bool
-	savepoint string
 	params    int
 	fits      schemaID // what schema it was compiled for
 	described schemaID // what schema the next two belong to
@@ -75,8 +73,6 @@ func (s *Stmt) classify(a *authState, analyze bool) {
 	switch {
 	case a.op != OpRead:
 		s.op = a.op
-		s.immediate = a.op == OpBegin && !readonly
-		s.savepoint = libc.GoString(a.savepoint)
 	case !readonly || s.seen&seenDefer != 0:
 		s.op = OpWrite
 	}
@@ -84,12 +80,6 @@ func (s *Stmt) classify(a *authState, analyze bool) {
 
 // Op says what the statement does.
 func (s *Stmt) Op() Op { return s.op }
-
-// Immediate says whether a BEGIN takes the write lock at once.
-func (s *Stmt) Immediate() bool { return s.immediate }
-
-// Savepoint is the name of a savepoint statement's savepoint.
-func (s *Stmt) Savepoint() string { return s.savepoint }
 
 // SQL is the statement's own text, without what stood before it and without the
 // ';' at its end.
@@ -194,12 +184,6 @@ func (s *Stmt) Columns() []string { s.describe(); return s.names }
 // DeclTypes are the declared types of the columns, "" for expressions. They must
 // not be changed.
 func (s *Stmt) DeclTypes() []string { s.describe(); return s.types }
-
-// ColumnName is the name of column i, counted from 0.
-func (s *Stmt) ColumnName(i int) string { return s.Columns()[i] }
-
-// DeclType is the declared type of column i, "" if it is an expression.
-func (s *Stmt) DeclType(i int) string { return s.DeclTypes()[i] }
 
 // describe reads names and types of the columns, again if SQLite may have compiled
 // the statement anew for another schema.
