@@ -547,9 +547,10 @@ func (h *handler) commit() error {
 
 // answerInfo says how the cluster is.
 func (m *Master) answerInfo(answer reply) {
-	data, err := json.Marshal(m.Info(m.ctx))
+	info := m.Info(m.ctx)
+	data, err := encodeInfo(&info, subjects.MaxRequest)
 	if err != nil {
-		respondError(answer, subjects.Errorf(subjects.CodeInternal, "encode the state of the cluster: %v", err))
+		respondError(answer, exec.WireError(err))
 		return
 	}
 	answer(data, nil)

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 
@@ -31,6 +33,33 @@ func (m *Master) Info(ctx context.Context) subjects.ClusterInfoResponse {
 		info.LogBytes, info.LogMax = log.Bytes, log.MaxBytes
 	}
 	return info
+}
+
+// encodeInfo makes the answer about a cluster fit a message of at most so many
+// bytes: if all of it does not, it leaves out what nodes can be asked themselves,
+// and says so.
+func encodeInfo(info *subjects.ClusterInfoResponse, most int) ([]byte, error) {
+	data, err := json.Marshal(info)
+	if err == nil && len(data) > most {
+		info.Omitted = "how each database is on each node; ask the nodes: node.<id>.ctl, op info"
+		for i := range info.Nodes {
+			n := &info.Nodes[i]
+			n.InSync, n.Acked = []string{}, map[string]uint64{}
+			if n.Status != nil {
+				st := *n.Status
+				st.Databases = map[string]subjects.DatabaseStatus{}
+				n.Status = &st
+			}
+		}
+		data, err = json.Marshal(info)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode the state of the cluster: %w", err)
+	}
+	if len(data) > most {
+		return nil, subjects.Errorf(subjects.CodeTooBig, "the state of %d nodes and %d databases does not fit an answer: ask the nodes themselves: node.<id>.ctl, op info", len(info.Nodes), len(info.Heads))
+	}
+	return data, nil
 }
 
 // show answers SHOW DATABASES, SHOW SLAVES and SHOW MASTER STATUS.

@@ -79,6 +79,10 @@ type Master struct {
 	wg     sync.WaitGroup
 	failed chan error // why it stopped by itself
 
+	stopping sync.Once
+	stopped  chan struct{} // closed when everything has ended
+	ended    error         // how; read after stopped
+
 	catalog       chan struct{} // holds a token while databases are made or dropped
 	catalogBehind bool          // guarded by catalog: the log has a change that the node does not
 
@@ -114,11 +118,11 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 		o.publishPatience = publishPatience
 	}
 	m := &Master{opts: o, log: o.Logger, boot: randomID(), started: time.Now(),
-		writers: map[string]*writer{}, sessions: sessions{open: map[string]*session{}}, failed: make(chan error, 1),
+		writers: map[string]*writer{}, sessions: sessions{open: map[string]*session{}}, failed: make(chan error, 1), stopped: make(chan struct{}),
 		catalog: make(chan struct{}, 1), crew: newCrew(maxRequests), admitter: newCrew(maxJoins)}
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err := m.start(ctx); err != nil {
-		return nil, errors.Join(err, m.Stop(ctx))
+		return nil, errors.Join(err, m.Stop(context.WithoutCancel(ctx)))
 	}
 	return m, nil
 }
@@ -309,10 +313,28 @@ func (m *Master) stepDown(err error) {
 	}
 }
 
-// Stop closes the doors, ends what runs, and closes broker and databases, in this
-// order: nobody is answered after the log is gone.
+// Stop closes the doors, ends what runs, and closes broker and databases. When ctx
+// ends before that is done, it goes on in the background, and Stop returns an error:
+// a process that exits then loses no more than in a crash. Stop may be called again.
 func (m *Master) Stop(ctx context.Context) error {
-	m.cancel(errStopping)
+	m.stopping.Do(func() {
+		m.cancel(errStopping)
+		go func() {
+			defer close(m.stopped)
+			m.ended = m.takeDown()
+		}()
+	})
+	select {
+	case <-m.stopped:
+		return m.ended
+	case <-ctx.Done():
+		return fmt.Errorf("stop the master: what runs has not ended in time: %w", context.Cause(ctx))
+	}
+}
+
+// takeDown ends everything in an order in which nobody is answered after the log is
+// gone.
+func (m *Master) takeDown() error {
 	var errs []error
 	for _, s := range m.services {
 		errs = append(errs, s.Stop())

@@ -148,6 +148,8 @@ type ClusterInfoResponse struct {
 	LogBytes uint64            `json:"log_bytes"`
 	LogMax   uint64            `json:"log_max"`
 	Nodes    []NodeInfo        `json:"nodes"`
+	// Omitted says what was left out because all of it does not fit one message.
+	Omitted string `json:"omitted,omitempty"`
 }
 
 // Online is how many slaves are online.

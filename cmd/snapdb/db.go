@@ -72,7 +72,9 @@ func dbEntries(info *subjects.ClusterInfoResponse) []dbEntry {
 		h := info.Heads[name]
 		e := dbEntry{Name: name, Position: h.Position, Chain: h.Chain, Incarnation: h.Incarnation, Stopped: info.Stopped[name], Acked: map[string]uint64{}}
 		for _, n := range info.Nodes {
-			e.Acked[n.ID] = n.Acked[name]
+			if at, ok := n.Acked[name]; ok || info.Omitted == "" {
+				e.Acked[n.ID] = at
+			}
 		}
 		entries = append(entries, e)
 	}
@@ -85,8 +87,13 @@ func printEntries(out io.Writer, slaves []string, entries []dbEntry) error {
 	for i, e := range entries {
 		rows[i] = []string{e.Name, strconv.FormatUint(e.Position, 10)}
 		for _, id := range slaves {
-			at := strconv.FormatUint(e.Acked[id], 10)
-			if behind := e.Position - min(e.Acked[id], e.Position); behind > 0 {
+			acked, known := e.Acked[id]
+			if !known {
+				rows[i] = append(rows[i], "?")
+				continue
+			}
+			at := strconv.FormatUint(acked, 10)
+			if behind := e.Position - min(acked, e.Position); behind > 0 {
 				at += " (behind)"
 			}
 			rows[i] = append(rows[i], at)

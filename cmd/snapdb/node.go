@@ -73,7 +73,11 @@ func printNodes(out io.Writer, info *subjects.ClusterInfoResponse) error {
 		if n.State != subjects.StateOffline || n.LagMS > 0 {
 			lag = milliseconds(n.LagMS)
 		}
-		rows = append(rows, []string{n.ID, string(n.State), lag, fmt.Sprintf("%d/%d", inSync, databases), ago(n.LastSeen), version, labels, n.Reason})
+		synced := fmt.Sprintf("%d/%d", inSync, databases)
+		if info.Omitted != "" {
+			synced = "?"
+		}
+		rows = append(rows, []string{n.ID, string(n.State), lag, synced, ago(n.LastSeen), version, labels, n.Reason})
 	}
 	return printTable(out, []string{"NODE", "STATE", "LAG", "IN SYNC", "SEEN", "VERSION", "LABELS", "REASON"}, rows)
 }

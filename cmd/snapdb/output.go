@@ -50,6 +50,9 @@ func (l *look) cluster(cmd *cobra.Command) (ctx context.Context, c *client.Clien
 		done()
 		return nil, nil, nil, nil, err
 	}
+	if info.Omitted != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: the answer has no room for %s\n", info.Omitted)
+	}
 	return ctx, c, info, done, nil
 }
 
