@@ -39,10 +39,11 @@ func (m *Master) openDoors() error {
 		subject string
 		handle  func(request []byte, answer reply)
 	}{
-		"exec":  {subjects.Exec, func(request []byte, answer reply) { m.request(request, true, answer) }},
-		"query": {subjects.Query, func(request []byte, answer reply) { m.request(request, false, answer) }},
-		"info":  {subjects.ClusterInfo, func(_ []byte, answer reply) { m.serve(answer, func() { m.answerInfo(answer) }) }},
-		"blob":  {subjects.BlobGet, func(request []byte, answer reply) { m.serve(answer, func() { m.answerBlob(request, answer) }) }},
+		"exec":   {subjects.Exec, func(request []byte, answer reply) { m.request(request, true, answer) }},
+		"query":  {subjects.Query, func(request []byte, answer reply) { m.request(request, false, answer) }},
+		"info":   {subjects.ClusterInfo, func(_ []byte, answer reply) { m.serve(answer, func() { m.answerInfo(answer) }) }},
+		"forget": {subjects.Forget, func(request []byte, answer reply) { m.serve(answer, func() { m.answerForget(request, answer) }) }},
+		"blob":   {subjects.BlobGet, func(request []byte, answer reply) { m.serve(answer, func() { m.answerBlob(request, answer) }) }},
 	} {
 		handle := micro.HandlerFunc(func(r micro.Request) { door.handle(r.Data(), answerTo(nc, r)) })
 		if err := svc.AddEndpoint(name, handle, micro.WithEndpointSubject(door.subject)); err != nil {
@@ -549,6 +550,27 @@ func (h *handler) commit() error {
 func (m *Master) answerInfo(answer reply) {
 	info := m.Info(m.ctx)
 	data, err := encodeInfo(&info, subjects.MaxRequest)
+	if err != nil {
+		respondError(answer, exec.WireError(err))
+		return
+	}
+	answer(data, nil)
+}
+
+// answerForget forgets a slave.
+func (m *Master) answerForget(request []byte, answer reply) {
+	var req subjects.ForgetRequest
+	err := json.Unmarshal(request, &req)
+	if err != nil {
+		err = subjects.Errorf(subjects.CodeBadRequest, `not a request to forget a slave: %v; expected for example {"id":"snap1"}`, err)
+	} else {
+		err = m.fleet.forget(m.ctx, req.ID)
+	}
+	if err != nil {
+		respondError(answer, exec.WireError(err))
+		return
+	}
+	data, err := json.Marshal(req)
 	if err != nil {
 		respondError(answer, exec.WireError(err))
 		return

@@ -69,7 +69,52 @@ func (f *fleet) join(ctx context.Context, data []byte) subjects.JoinResponse {
 	if old != nil && old.boot != req.Boot && f.alive(old) {
 		return refuse(subjects.RefusedIDInUse, "a slave with id %s is already connected: give this one another --id, or stop the other", req.ID)
 	}
+	if !f.room(req.ID) {
+		return refuse(subjects.RefusedTooMany, "%d slaves are enrolled already: make the master forget those that will not come back (snapdb node forget ID)", maxEnrolled)
+	}
 	return f.admit(ctx, &req, cluster, old)
+}
+
+// maxEnrolled is how many slaves a cluster may have: each that is remembered takes
+// part in every acknowledgement.
+const maxEnrolled = 1000
+
+// room says whether a slave may be enrolled, or is already.
+func (f *fleet) room(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ledger.slaves[id] != nil || len(f.ledger.slaves) < maxEnrolled
+}
+
+// forget makes the master forget a slave, unless it is connected. One that joins
+// again is enrolled again.
+func (f *fleet) forget(ctx context.Context, id string) error {
+	f.joining.Lock()
+	defer f.joining.Unlock()
+	f.mu.Lock()
+	mem, known := f.members[id], f.ledger.slaves[id] != nil
+	f.mu.Unlock()
+	switch {
+	case !known:
+		return subjects.Errorf(subjects.CodeBadRequest, "no slave %q is enrolled", id)
+	case mem != nil && f.m.broker.Client(mem.conn) != 0:
+		return subjects.Errorf(subjects.CodeBadRequest, "%s is connected, and would be enrolled again at once: stop it first", id)
+	}
+	if err := f.m.store.Catalog().Forget(id); err != nil {
+		return fmt.Errorf("forget %s: %w", id, err)
+	}
+	f.mu.Lock()
+	delete(f.members, id)
+	f.ledger.forget(id, time.Now())
+	f.mu.Unlock()
+	f.m.log.Info("slave forgotten", "node", id)
+	if mem == nil {
+		return nil
+	}
+	if err := f.m.journal.reader().RemoveReader(ctx, mem.consumer); err != nil {
+		f.m.log.Debug("cannot remove an old consumer", "node", id, "error", err) // it ends by itself
+	}
+	return nil
 }
 
 // alive asks whether the process behind a member is still there.

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -31,6 +33,31 @@ func TestJoinWaitsForTheLogsWord(t *testing.T) {
 	reseed, applied, _, err := m.fleet.compare(limited(t), theirs, m.fleet.heads())
 	if err != nil || reseed["a"] == "" || reseed[subjects.Catalog] == "" || len(applied) > 0 {
 		t.Errorf("rejected %v, applied %v, %v", reseed, applied, err)
+	}
+}
+
+// More slaves than a cluster may have are refused with what to do about it; those
+// that are enrolled already are let in.
+func TestEnrolledSlavesAreBounded(t *testing.T) {
+	t.Parallel()
+	m := startMaster(t, MasterOptions{Dir: t.TempDir()})
+	m.fleet.mu.Lock()
+	for i := range maxEnrolled {
+		m.fleet.ledger.account(fmt.Sprint("s", i))
+	}
+	m.fleet.mu.Unlock()
+	ask := func(id string) *subjects.Refusal {
+		req, err := json.Marshal(subjects.JoinRequest{V: subjects.Version, ID: id, Boot: "b", Engine: m.store.Engine()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.fleet.join(limited(t), req).Refused
+	}
+	if r := ask("another"); r == nil || r.Code != subjects.RefusedTooMany || !strings.Contains(r.Reason, "node forget") {
+		t.Errorf("%+v", r)
+	}
+	if r := ask("s7"); r != nil {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -166,6 +166,15 @@ func (l *ledger) end(a *account) {
 	}
 }
 
+// forget strikes a slave from the ledger: it is not enrolled any more.
+func (l *ledger) forget(id string, now time.Time) {
+	if a := l.slaves[id]; a != nil {
+		l.end(a)
+		delete(l.slaves, id)
+		l.settle(now)
+	}
+}
+
 // drop ends a database. Whoever still waits for acknowledgements in it may get
 // them: a slave acknowledges what it has applied before it drops.
 func (l *ledger) drop(db string) {

@@ -106,6 +106,46 @@ func TestAcknowledgementRules(t *testing.T) {
 	met("all", 3, "")
 }
 
+// A slave that is gone for good is forgotten: nobody waits for it, whatever the rule,
+// and the master does not remember it after a restart. One that comes back is
+// enrolled again.
+func TestForgottenSlave(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{}, "s1", "s2")
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+	forget := func(id string) error { return c.c.Forget(testContext(t), id) }
+	for id, want := range map[string]string{"s1": "stop it first", "s9": "no slave", "a.b": "node id"} {
+		if err := forget(id); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	c.stopSlave("s2")
+	c.untilGone("s2")
+	waiting := c.start(subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (1)", Ack: subjects.Ack{Kind: subjects.AckAll}, TimeoutMS: 20_000})
+	until(t, "the write is in the log", func() bool { return c.rows("a", "SELECT count(*) FROM t") == "1" })
+	if err := forget("s2"); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := waiting.wait(); err != nil || len(resp.Pending) != 0 {
+		t.Errorf("%+v, %v", resp, err)
+	}
+	if n := c.node("s2"); n.ID != "" {
+		t.Errorf("%+v", n)
+	}
+	c.stopMaster()
+	c.startMaster()
+	c.untilInSync("s1")
+	if n := c.node("s2"); n.ID != "" {
+		t.Errorf("after a restart: %+v", n)
+	}
+	c.startSlave("s2")
+	c.untilInSync("s1", "s2")
+	if resp, err := c.try(subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (2)", Ack: subjects.Ack{Kind: subjects.AckAll}}); err != nil || len(resp.Applied) != 2 {
+		t.Errorf("%+v, %v", resp, err)
+	}
+}
+
 // A slave knocks before there is a master, and follows it through restarts.
 func TestSlaveBeforeMaster(t *testing.T) {
 	t.Parallel()

@@ -13,8 +13,7 @@ import (
 
 // Catalog lists the databases of a node: a database of its own with its own
 // history, whose messages are CREATE DATABASE and DROP DATABASE. Beside that it
-// keeps what only this node knows: on the master, the slaves
-// that ever joined.
+// keeps what only this node knows: on the master, the slaves that have joined.
 type Catalog struct {
 	*Database
 }
@@ -220,7 +219,12 @@ func (c *Catalog) Enrol(id string, now int64) error {
 	return c.local("INSERT INTO _snapdb_nodes VALUES (?,?) ON CONFLICT DO NOTHING", subjects.TextValue(id), subjects.IntegerValue(now))
 }
 
-// Enrolled are the ids of all slaves that ever joined, in order.
+// Forget takes back what Enrol did.
+func (c *Catalog) Forget(id string) error {
+	return c.local("DELETE FROM _snapdb_nodes WHERE id = ?", subjects.TextValue(id))
+}
+
+// Enrolled are the ids of all slaves that have joined and are not forgotten, in order.
 func (c *Catalog) Enrolled() ([]string, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -238,7 +242,7 @@ func (c *Catalog) Enrolled() ([]string, error) {
 	return ids, nil
 }
 
-// Tables lists tables and views as SHOW TABLES shows them.
+// showTables lists tables and views as SHOW TABLES shows them.
 const showTables = `SELECT name FROM sqlite_schema WHERE type IN ('table','view')
  AND name NOT LIKE 'sqlite\_%' ESCAPE '\' AND name NOT LIKE '\_snapdb%' ESCAPE '\' ORDER BY name`
 

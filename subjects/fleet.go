@@ -55,7 +55,8 @@ const (
 	RefusedEngine   RefusalCode = "engine"        // SQL engines differ, results could too
 	RefusedVersion  RefusalCode = "version"       // message format not understood
 	RefusedInvalid  RefusalCode = "invalid"       // malformed request
-	RefusedNotReady RefusalCode = "not_ready"     // master is starting or stopping; try again
+	RefusedTooMany  RefusalCode = "too_many"      // more slaves than a cluster may have are enrolled
+	RefusedNotReady RefusalCode = "not_ready"     // master is starting, busy or stopping; try again
 )
 
 // Refusal says why a slave is not let in and what to do.
@@ -117,6 +118,12 @@ type StatusMessage struct {
 	Host      *HostFacts                `json:"host,omitempty"`
 	// Power says whether the node lets its machine be powered off and rebooted.
 	Power bool `json:"power,omitempty"`
+}
+
+// ForgetRequest on Forget names a slave that will not come back. The answer is
+// itself, or an error as requests get it.
+type ForgetRequest struct {
+	ID string `json:"id"`
 }
 
 // NodeInfo is one node as the master sees it.

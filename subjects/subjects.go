@@ -23,8 +23,9 @@ const (
 	// Replicate carries the log: one message is one committed group of
 	// transactions of one database. Only the master publishes on it.
 	Replicate = "db.replicate"
-	// Epoch carries one message per start of a master. Its sequence is the
-	// term that fences every later message of the log.
+	// Epoch carries the claims of masters: one at each start, and one whenever a
+	// publish had no answer. The sequence of the last is the term that fences
+	// every later message of the log.
 	Epoch = "db.epoch"
 	// Exec and Query are the doors for SQL at the master: Exec takes any
 	// SQL, Query only reads.
@@ -40,6 +41,8 @@ const (
 	Heads = "cluster.heads"
 	// ClusterInfo answers with the state of the whole cluster as the master sees it.
 	ClusterInfo = "cluster.info"
+	// Forget is where the master is told to forget a slave that will not come back.
+	Forget = "cluster.forget"
 	// BlobGet serves chunks of the master's blobs.
 	BlobGet = "blob.get"
 )

@@ -193,6 +193,18 @@ func (c *Client) Info(ctx context.Context) (*subjects.ClusterInfoResponse, error
 	return info, nil
 }
 
+// Forget makes the master forget slave id, which must not be connected.
+func (c *Client) Forget(ctx context.Context, id string) error {
+	if err := subjects.CheckNodeID(id); err != nil {
+		return err
+	}
+	req := subjects.ForgetRequest{ID: id}
+	if err := c.doJSON(ctx, subjects.Forget, req, &req); err != nil {
+		return fmt.Errorf("forget node %s: %w", id, err)
+	}
+	return nil
+}
+
 // Ctl gives a command straight to node id, without a record at the master, and
 // returns how it stands there; one that failed is not an error here.
 func (c *Client) Ctl(ctx context.Context, id string, req *subjects.CtlRequest) (*subjects.CtlResponse, error) {

@@ -22,9 +22,9 @@ import (
 const masterID = "master"
 
 func nodeCommand() *cobra.Command {
-	return group("node", "look at the nodes of a cluster",
-		"node shows the nodes of a cluster: as the master knows them (ls), or as each\nanswers itself (info, ping).",
-		nodeListCommand(), nodeInfoCommand(), nodePingCommand())
+	return group("node", "look at the nodes of a cluster, forget one",
+		"node shows the nodes of a cluster: as the master knows them (ls), or as each\nanswers itself (info, ping), and makes the master forget one.",
+		nodeListCommand(), nodeInfoCommand(), nodePingCommand(), nodeForgetCommand())
 }
 
 func nodeListCommand() *cobra.Command {
@@ -32,11 +32,11 @@ func nodeListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "list the nodes, as the master knows them",
-		Long: `ls lists the master and every slave that has ever joined.
+		Long: `ls lists the master and every slave that has ever joined and is not forgotten.
 
 LAG is the age of the oldest change that the slave has not acknowledged; IN SYNC
 counts the databases for which writes wait for it. A slave that is offline is
-remembered until it comes back.`,
+remembered until it comes back, or node forget says that it will not.`,
 		Example: "  snapdb node ls\n  snapdb node ls --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -185,6 +185,46 @@ The exit code is 4 if some did not answer, 3 if none did.`,
 		},
 	}
 	l.flags(cmd, answerPatience)
+	return cmd
+}
+
+func nodeForgetCommand() *cobra.Command {
+	var server string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "forget ID...",
+		Short: "forget slaves that will not come back",
+		Long: `forget makes the master forget slaves: they are not listed any more, and writes
+that ask for the acknowledgement of all slaves do not wait for them. A slave that
+is connected is not forgotten; one that joins later is a slave again. Its data
+stays where it is.`,
+		Example:           "  snapdb node forget snap3\n  snapdb node forget snap3 --yes",
+		Args:              cobra.MatchAll(cobra.MinimumNArgs(1), nodeArgs),
+		ValidArgsFunction: live(slaveIDs),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if err := confirm(cmd, "forget "+strings.Join(ids, ", "), yes); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), answerPatience)
+			defer cancel()
+			c, err := client.Connect(ctx, server, client.Options{Name: cmd.CommandPath()})
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			var errs []error
+			for _, id := range ids {
+				err := c.Forget(ctx, id)
+				if err == nil {
+					_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is forgotten\n", id)
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		},
+	}
+	serverFlag(cmd.Flags(), &server)
+	yesFlag(cmd.Flags(), &yes)
 	return cmd
 }
 

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/snapdb/snapdb/agent/client"
 	"github.com/snapdb/snapdb/cmd/snapdb/format"
@@ -54,6 +57,36 @@ func (l *look) cluster(cmd *cobra.Command) (ctx context.Context, c *client.Clien
 		fmt.Fprintf(cmd.ErrOrStderr(), "note: the answer has no room for %s\n", info.Omitted)
 	}
 	return ctx, c, info, done, nil
+}
+
+func yesFlag(f *pflag.FlagSet, yes *bool) {
+	f.BoolVar(yes, "yes", false, "do it without asking")
+}
+
+// confirm asks whoever sits at the terminal before something that cannot be undone.
+// Where nobody can be asked, --yes must say so.
+func confirm(cmd *cobra.Command, what string, yes bool) error {
+	if yes {
+		return nil
+	}
+	if !isTerminal(cmd.InOrStdin()) || !isTerminal(cmd.ErrOrStderr()) {
+		return usageError(fmt.Errorf("to %s, say --yes: there is no terminal to ask at", what))
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "really %s? [y/N] ", what)
+	line := make(chan string, 1)
+	go func() { // ends with the process if nobody answers
+		text, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // an end of input is a no
+		line <- strings.ToLower(strings.TrimSpace(text))
+	}()
+	select {
+	case answer := <-line:
+		if answer == "y" || answer == "yes" {
+			return nil
+		}
+	case <-cmd.Context().Done():
+		fmt.Fprintln(cmd.ErrOrStderr())
+	}
+	return errors.New("nothing was done")
 }
 
 // each calls ask for every item at the same time and waits for all.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+
+	"github.com/snapdb/snapdb/agent"
 )
 
 // Keys that a terminal sends.
@@ -28,7 +31,7 @@ const (
 	enter = "\r"
 )
 
-// screen is `snapdb sql` on a terminal, and what is on that.
+// screen is a snapdb on a terminal, and what is on that.
 type screen struct {
 	t    *testing.T
 	cmd  *osexec.Cmd
@@ -43,7 +46,13 @@ type screen struct {
 // openScreen starts `snapdb sql` with its state in dir.
 func openScreen(t *testing.T, dir, url string, args ...string) *screen {
 	t.Helper()
-	s := &screen{t: t, cmd: osexec.Command("snapdb", append([]string{"sql"}, args...)...), more: make(chan struct{})}
+	return openProgram(t, dir, url, append([]string{"sql"}, args...)...)
+}
+
+// openProgram starts any command with its state in dir.
+func openProgram(t *testing.T, dir, url string, args ...string) *screen {
+	t.Helper()
+	s := &screen{t: t, cmd: osexec.Command("snapdb", args...), more: make(chan struct{})}
 	s.cmd.Env = append(os.Environ(), "SNAPDB_SERVER="+url, "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir, "TERM=xterm")
 	var err error
 	if s.keys, err = pty.StartWithSize(s.cmd, &pty.Winsize{Rows: 50, Cols: 200}); err != nil {
@@ -223,6 +232,36 @@ func TestInterruptHurtsOnlyTheRunningStatement(t *testing.T) {
 	s.press(ctrlD)
 	s.ended()
 	assertEqual(t, url)
+}
+
+func TestForgettingAsksFirst(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	url, stop, err := startNodes(dir, 0)
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := agent.StartSlave(t.Context(), agent.SlaveOptions{URL: url, ID: "gone", Dir: filepath.Join(dir, "gone"), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(awaitSlaves(url, 1), s.Stop(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	no := openProgram(t, t.TempDir(), url, "node", "forget", "gone")
+	no.expect("really forget gone? [y/N] ")
+	no.press(enter)
+	no.expect("nothing was done")
+	yes := openProgram(t, t.TempDir(), url, "node", "forget", "gone")
+	yes.expect("[y/N] ")
+	yes.press("y" + enter)
+	yes.expect("gone is forgotten")
+	yes.ended()
 }
 
 func TestHistoryIsKeptForItsOwnerOnly(t *testing.T) {
