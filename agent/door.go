@@ -399,6 +399,9 @@ func (h *handler) inTransaction(sql string, args []subjects.Value) (exec.Used, e
 		h.endTransaction()
 		return exec.Used{}, t.rolledBack()
 	}
+	if h.req.Ack.Kind != subjects.AckDefault {
+		t.rule = h.req.Ack
+	}
 	if t.holding && !h.writes {
 		return exec.Used{}, exec.ErrWrites // it holds the writer, and may have written
 	}
@@ -489,6 +492,7 @@ func (h *handler) transactional(verb exec.Verb) error {
 			return err
 		}
 		s.tx = newTransaction(w, s.counters)
+		s.tx.rule = h.req.Ack
 		if verb == exec.BeginImmediate {
 			if err := s.tx.acquire(h.ctx, h.limit); err != nil {
 				h.endTransaction()
@@ -528,6 +532,9 @@ func (h *handler) commit() error {
 		h.outcome = o
 		close(done)
 	}}
+	if c.rule.Kind == subjects.AckDefault {
+		c.rule = t.rule
+	}
 	if c.rule.Kind == subjects.AckDefault {
 		c.rule = h.m.opts.Ack
 	}

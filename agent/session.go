@@ -129,6 +129,7 @@ type transaction struct {
 	w        *writer
 	call     *call // by which it takes the writer
 	counters subjects.Counters
+	rule     subjects.Ack // last named by its client
 	began    time.Time
 	snap     *exec.Snapshot // before it holds the writer; parked between requests
 	at       uint64         // position of snap

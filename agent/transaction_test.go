@@ -204,6 +204,24 @@ func TestTransaction(t *testing.T) {
 		if got := c.rows("a", "SELECT count(*) FROM t WHERE x = 500"); got != "0" || s.InTx() {
 			t.Errorf("%s rows, in a transaction: %v", got, s.InTx())
 		}
+		// The rule named last, in BEGIN or later, is that of a COMMIT without one.
+		seven := subjects.Ack{Kind: subjects.AckCount, Count: 7}
+		for _, rules := range [][2]subjects.Ack{{seven, {}}, {{Kind: subjects.AckLog}, seven}, {seven, {Kind: subjects.AckLog}}} {
+			for i, sql := range []string{"BEGIN", "INSERT INTO t VALUES (501, 1)"} {
+				if _, err := s.Do(testContext(t), &subjects.Request{SQL: sql, Ack: rules[i]}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			resp, err := s.try("COMMIT")
+			if rules[1].Kind == subjects.AckLog {
+				if err != nil {
+					t.Error(err)
+				}
+				continue
+			}
+			wantCode(t, "COMMIT", resp, err, subjects.CodeBadRequest)
+		}
+		s.do("INSERT INTO t VALUES (502, 1)") // is no part of them
 	})
 }
 

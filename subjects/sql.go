@@ -13,7 +13,7 @@ type Request struct {
 	Args  []Value // dealt out over them in order
 	Stmts []Stmt  // instead of SQL: several statements, each with its arguments
 
-	Ack         Ack    // acknowledgement rule; zero: the session's, else the master's default
+	Ack         Ack    // acknowledgement rule of its write; zero: the one last named in its transaction, else the master's default
 	TimeoutMS   int64  // time limit in milliseconds; 0: the server's default
 	Session     string // name of an interactive session, chosen by the client; "" for none
 	Tx          bool   // the session's transaction must be open, else nothing is done
