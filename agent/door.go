@@ -74,7 +74,7 @@ func answerTo(nc *nats.Conn, r micro.Request) reply {
 }
 
 // request handles SQL from any door. writes says whether the door allows them.
-// It returns at once; the answer comes from another goroutine.
+// It never waits: unless the request is refused, another goroutine answers it.
 func (m *Master) request(data []byte, writes bool, answer reply) {
 	req := new(subjects.Request)
 	if err := subjects.DecodeRequest(data, req); err != nil {
@@ -83,7 +83,7 @@ func (m *Master) request(data []byte, writes bool, answer reply) {
 	}
 	if stmts := statements(req); writes && req.Session == "" && req.More == "" && exec.LooksLikeWrite(stmts[0].SQL) {
 		if cmd, _, err := exec.ParseCommand(stmts[0].SQL); err == nil && cmd.Verb == exec.NoCommand {
-			m.write(m.ctx, nil, req, req.DB, stmts, respondWrite(answer, nil))
+			m.write(m.ctx, nil, req, req.DB, stmts, respondWrite(answer))
 			return
 		}
 	}
@@ -374,9 +374,9 @@ func names(ids []string) string {
 }
 
 // respondWrite answers a write without a session.
-func respondWrite(answer reply, state *subjects.SessionState) func(*call, outcome) {
+func respondWrite(answer reply) func(*call, outcome) {
 	return func(c *call, o outcome) {
-		resp := subjects.Response{Position: o.position, Applied: o.applied, Pending: o.pending, Session: state, Error: c.failed}
+		resp := subjects.Response{Position: o.position, Applied: o.applied, Pending: o.pending, Error: c.failed}
 		if c.failed == nil {
 			if err := unmet(c, o); err != nil {
 				resp.Error = exec.WireError(err)

@@ -39,7 +39,7 @@ type fleet struct {
 	sessions uint64            // last number given
 	dirty    bool              // heads changed since they were published
 	known    uint64            // last position of this master's log that was decided
-	floors   map[string]uint64 // of databases with a publish under way: known when it began
+	floors   map[string]uint64 // of databases of which the log has, or may have, more: what is known to be complete
 }
 
 // member is a slave that has joined since the master started.
@@ -144,7 +144,8 @@ func (f *fleet) heads() subjects.HeadsMessage {
 
 // cursor is a position up to which every database has all that the log has for
 // it. A publish under way may have been stored right after what was known when it
-// began. moving says that there is one.
+// began, and a database that takes no writes may be behind the log. moving says that
+// there is one of them.
 func (f *fleet) cursor() (position uint64, moving bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -335,7 +335,7 @@ func (w *writer) nextStep(ctx context.Context, t *transaction, end time.Time) (*
 	return nil, context.Cause(ctx).Error()
 }
 
-// step executes one step of a transaction and says whether it has ended it.
+// step executes one step of a transaction; s.over then says whether it has ended it.
 func (w *writer) step(ctx context.Context, g *exec.Group, tx *exec.Tx, t *transaction, s *step) {
 	switch {
 	case s.end:

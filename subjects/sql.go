@@ -56,7 +56,7 @@ type AckKind uint8
 
 // The acknowledgement rules.
 const (
-	AckDefault AckKind = iota // what the session or master has set
+	AckDefault AckKind = iota // what the transaction or the master has set
 	AckLog                    // durable in the log
 	AckInSync                 // and applied by every slave that is in sync
 	AckAll                    // and applied by every enrolled slave

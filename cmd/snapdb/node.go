@@ -32,7 +32,7 @@ func nodeListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "list the nodes, as the master knows them",
-		Long: `ls lists the master and every slave that has ever joined and is not forgotten.
+		Long: `ls lists the master and every slave that has joined and is not forgotten.
 
 LAG is the age of the oldest change that the slave has not acknowledged; IN SYNC
 counts the databases for which writes wait for it. A slave that is offline is
