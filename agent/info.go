@@ -32,6 +32,9 @@ func (m *Master) Info(ctx context.Context) subjects.ClusterInfoResponse {
 	if log, err := m.broker.LogInfo(ctx); err == nil {
 		info.LogBytes, info.LogMax = log.Bytes, log.MaxBytes
 	}
+	if size, err := m.blobs.Size(); err == nil {
+		info.BlobBytes = uint64(size)
+	}
 	return info
 }
 

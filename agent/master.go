@@ -130,7 +130,7 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 func (m *Master) start(ctx context.Context) error {
 	var err error
 	m.store, err = exec.Open(m.opts.Dir, exec.Options{Role: exec.RoleMaster, Logger: m.log,
-		Spill: func() (exec.Spill, error) { return m.blobs.Create(m.journal.known.Load()) }})
+		Spill: m.spill})
 	if err != nil {
 		return err
 	}
@@ -412,6 +412,25 @@ func (m *Master) reviveLog(ctx context.Context) bool {
 
 // revivePatience is how long one restart of the broker may take.
 const revivePatience = 30 * time.Second
+
+// spill makes a blob for a large transaction, unless the log and the blobs that it
+// refers to have together reached the log's limit.
+func (m *Master) spill() (exec.Spill, error) {
+	ctx, cancel := context.WithTimeout(m.ctx, m.opts.publishPatience)
+	defer cancel()
+	log, err := m.broker.LogInfo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	size, err := m.blobs.Size()
+	if err != nil {
+		return nil, err
+	}
+	if log.Bytes+uint64(size) >= log.MaxBytes {
+		return nil, subjects.Errorf(subjects.CodeUnavailable, "not written, nothing was changed: the log (%d MB) and the large transactions beside it (%d MB) have reached the limit of %d MB: start the master with a larger --log-max", log.Bytes>>20, size>>20, log.MaxBytes>>20)
+	}
+	return m.blobs.Create(m.journal.known.Load())
+}
 
 // checkDisk refuses writes when the disk is nearly full: a full one freezes the
 // log without an answer. Free space is measured at most every 100 ms.

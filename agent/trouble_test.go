@@ -84,6 +84,31 @@ func TestFullLog(t *testing.T) {
 	}
 }
 
+// What large transactions keep beside the log counts towards its limit.
+func TestFullLogOfLargeTransactions(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{MaxLogBytes: 4 << 20}, "s1")
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+	large := subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (?)", Args: []subjects.Value{subjects.TextValue(strings.Repeat("x", 1_500_000))}}
+	for i := range 3 {
+		if _, err := c.try(large); err != nil {
+			t.Fatalf("transaction %d: %v", i+1, err)
+		}
+	}
+	if msg := c.fails(subjects.CodeUnavailable, large); !strings.Contains(msg, "--log-max") || !strings.Contains(msg, "nothing was changed") {
+		t.Errorf("message %q", msg)
+	}
+	c.do("a", "INSERT INTO t VALUES ('small')")
+	info := c.m.Info(testContext(t))
+	if info.BlobBytes < 4_500_000 || info.LogBytes+info.BlobBytes < info.LogMax {
+		t.Errorf("log %d, blobs %d, limit %d", info.LogBytes, info.BlobBytes, info.LogMax)
+	}
+	if got := c.rows("a", "SELECT count(*) FROM t"); got != "4" {
+		t.Errorf("%s rows", got)
+	}
+}
+
 func text(n int) string { return string(subjects.AppendValue(nil, subjects.IntegerValue(int64(n)))) }
 
 // When the master's own commit fails after the log has the write, the write is

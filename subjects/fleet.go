@@ -154,7 +154,9 @@ type ClusterInfoResponse struct {
 	Stopped  map[string]string `json:"stopped,omitempty"`
 	LogBytes uint64            `json:"log_bytes"`
 	LogMax   uint64            `json:"log_max"`
-	Nodes    []NodeInfo        `json:"nodes"`
+	// BlobBytes is the size of the large transactions that are kept beside the log.
+	BlobBytes uint64     `json:"blob_bytes"`
+	Nodes     []NodeInfo `json:"nodes"`
 	// Omitted says what was left out because all of it does not fit one message.
 	Omitted string `json:"omitted,omitempty"`
 }

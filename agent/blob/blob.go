@@ -159,6 +159,26 @@ func (s *Store) Open(digest string) (*os.File, error) {
 	return f, nil
 }
 
+// Size is how many bytes all blobs have together, unfinished ones included.
+func (s *Store) Size() (int64, error) {
+	files, err := os.ReadDir(s.dir)
+	if err != nil {
+		return 0, fmt.Errorf("measure blobs: %w", err)
+	}
+	total := int64(0)
+	for _, f := range files {
+		info, err := f.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // dropped meanwhile
+		}
+		if err != nil {
+			return 0, fmt.Errorf("measure blobs: %w", err)
+		}
+		total += info.Size()
+	}
+	return total, nil
+}
+
 // isDigest says whether a name is a SHA-256 as this package writes it, and so
 // nothing that leads out of the folder.
 func isDigest(name string) bool {

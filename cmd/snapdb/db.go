@@ -57,9 +57,9 @@ db status reads it all to prove that.`,
 			defer done()
 			entries := dbEntries(info)
 			if l.json {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"databases": entries})
+				return printJSON(cmd.OutOrStdout(), map[string]any{"databases": entries, "log_bytes": info.LogBytes, "log_max": info.LogMax, "blob_bytes": info.BlobBytes})
 			}
-			return printEntries(cmd.OutOrStdout(), slaveIDs(info), entries)
+			return errors.Join(printEntries(cmd.OutOrStdout(), slaveIDs(info), entries), printLog(cmd.OutOrStdout(), info))
 		},
 	}
 	l.flags(cmd, answerPatience)
@@ -108,6 +108,13 @@ func printEntries(out io.Writer, slaves []string, entries []dbEntry) error {
 		}
 	}
 	return nil
+}
+
+// printLog says how much of its limit the log takes.
+func printLog(out io.Writer, info *subjects.ClusterInfoResponse) error {
+	const mb = 1 << 20
+	_, err := fmt.Fprintf(out, "log %.1f MB of %.0f MB, large transactions %.1f MB\n", float64(info.LogBytes)/mb, float64(info.LogMax)/mb, float64(info.BlobBytes)/mb)
+	return err
 }
 
 // dbCopy is one node's copy of a database in `db status`.
