@@ -37,20 +37,41 @@ func (m *Master) openDoors() error {
 	}
 	for name, door := range map[string]struct {
 		subject string
-		handle  func(request []byte, answer reply)
+		handle  func(r *demand, answer reply)
 	}{
-		"exec":   {subjects.Exec, func(request []byte, answer reply) { m.request(request, true, answer) }},
-		"query":  {subjects.Query, func(request []byte, answer reply) { m.request(request, false, answer) }},
-		"info":   {subjects.ClusterInfo, func(_ []byte, answer reply) { m.serve(answer, func() { m.answerInfo(answer) }) }},
-		"forget": {subjects.Forget, func(request []byte, answer reply) { m.serve(answer, func() { m.answerForget(request, answer) }) }},
-		"blob":   {subjects.BlobGet, func(request []byte, answer reply) { m.serve(answer, func() { m.answerBlob(request, answer) }) }},
+		"exec":    {subjects.Exec, func(r *demand, answer reply) { m.request(r.data, true, answer) }},
+		"query":   {subjects.Query, func(r *demand, answer reply) { m.request(r.data, false, answer) }},
+		"info":    {subjects.ClusterInfo, m.behind(func(_ *demand, answer reply) { m.answerInfo(answer) })},
+		"forget":  {subjects.Forget, m.behind(func(r *demand, answer reply) { m.answerForget(r.data, answer) })},
+		"blob":    {subjects.BlobGet, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},
+		"put":     {subjects.BlobPut, m.behind(m.answerPut)},
+		"send":    {subjects.CommandSend, m.behind(answerJSON(m.ctx, m.orders.send))},
+		"preview": {subjects.CommandPreview, m.behind(answerJSON(m.ctx, m.orders.preview))},
+		"list":    {subjects.CommandList, m.behind(answerJSON(m.ctx, m.orders.list))},
+		"cancel":  {subjects.CommandCancel, m.behind(answerJSON(m.ctx, m.orders.cancel))},
+		"retry":   {subjects.CommandRetry, m.behind(answerJSON(m.ctx, m.orders.retry))},
+		"report":  {subjects.NodeReport("*"), m.behind(m.orders.onReport)},
 	} {
-		handle := micro.HandlerFunc(func(r micro.Request) { door.handle(r.Data(), answerTo(nc, r)) })
+		handle := micro.HandlerFunc(func(r micro.Request) {
+			door.handle(&demand{r.Subject(), r.Headers(), r.Data()}, answerTo(nc, r))
+		})
 		if err := svc.AddEndpoint(name, handle, micro.WithEndpointSubject(door.subject)); err != nil {
 			return fmt.Errorf("open door %s: %w", door.subject, err)
 		}
 	}
 	return nc.Flush()
+}
+
+// demand is a request that came in at a door.
+type demand struct {
+	subject string
+	header  micro.Headers
+	data    []byte
+}
+
+// behind makes a door whose requests are answered in goroutines of their own.
+func (m *Master) behind(handle func(r *demand, answer reply)) func(r *demand, answer reply) {
+	return func(r *demand, answer reply) { m.serve(answer, func() { handle(r, answer) }) }
 }
 
 // serviceVersion is what `nats micro ls` shows; it follows the wire format.
@@ -583,24 +604,4 @@ func (m *Master) answerForget(request []byte, answer reply) {
 		return
 	}
 	answer(data, nil)
-}
-
-// answerBlob serves a chunk of a blob.
-func (m *Master) answerBlob(request []byte, answer reply) {
-	var req subjects.BlobRequest
-	if err := json.Unmarshal(request, &req); err != nil {
-		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "not a blob request: %v", err))
-		return
-	}
-	n := subjects.BlobChunk
-	if req.Length > 0 {
-		n = min(n, req.Length)
-	}
-	buf := make([]byte, n)
-	n, err := m.blobs.ReadAt(req.Digest, buf, req.Offset)
-	if err != nil {
-		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
-		return
-	}
-	answer(buf[:n], nil)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -372,6 +373,29 @@ func (f *fleet) nodes() []subjects.NodeInfo {
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].ID < list[j].ID })
 	return list
+}
+
+// present says in which session a slave is there; 0 that it is away, and why.
+func (f *fleet) present(id string) (session uint64, reason string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	mem := f.members[id]
+	if mem == nil {
+		return 0, "it has not joined since the master started"
+	}
+	n := subjects.NodeInfo{State: subjects.StateOffline}
+	f.judge(mem, &n, time.Now())
+	if n.State == subjects.StateOffline || n.State == subjects.StateStopped && mem.gone {
+		return 0, strings.TrimSpace(string(n.State) + ": " + n.Reason)
+	}
+	return mem.session, ""
+}
+
+// joined says whether a slave has joined since the master started.
+func (f *fleet) joined(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.members[id] != nil
 }
 
 // judge says how a member is: what it says itself, unless it has fallen silent.

@@ -157,6 +157,7 @@ func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster st
 	defer f.mu.Unlock()
 	f.members[req.ID] = &member{id: req.ID, boot: req.Boot, session: session, consumer: consumer, conn: conn, client: client, seen: now}
 	f.ledger.enter(req.ID, session, applied, now)
+	f.m.orders.dispatch.Kick()
 	f.m.log.Info("slave joined", "node", req.ID, "session", session, "start", start)
 	return subjects.JoinResponse{Cluster: cluster, Term: heads.Term, Session: session, Consumer: consumer, Start: start, Heads: heads, Reseed: reseed}
 }

@@ -68,6 +68,7 @@ type Master struct {
 	broker   *broker.Broker
 	journal  *journal
 	fleet    *fleet
+	orders   *orders
 	reader   *reader
 	sessions sessions
 	services []micro.Service
@@ -232,6 +233,9 @@ func (m *Master) open(ctx context.Context, ill map[*exec.Database]error) error {
 			m.fleet.floors[d.Name()] = d.Applied().Number // it has not what the log has for it
 		}
 	}
+	if m.orders, err = openOrders(m); err != nil {
+		return err
+	}
 	if err := m.fleet.open(); err != nil {
 		return err
 	}
@@ -239,6 +243,7 @@ func (m *Master) open(ctx context.Context, ill map[*exec.Database]error) error {
 		return err
 	}
 	m.goes(m.fleet.run)
+	m.goes(m.orders.run)
 	return nil
 }
 
@@ -345,6 +350,9 @@ func (m *Master) takeDown() error {
 	m.wg.Wait()
 	if m.fleet != nil {
 		m.fleet.close()
+	}
+	if m.orders != nil {
+		errs = append(errs, m.orders.book.Close())
 	}
 	if m.reader != nil {
 		m.reader.close()

@@ -11,7 +11,7 @@
 // There are two identities. The master's own connections ([Broker.Connect]) live
 // inside its process and may do everything. Everybody else, without credentials,
 // may speak on the subjects of snapdb except [subjects.Replicate],
-// [subjects.Epoch] and [subjects.Heads], answer in inboxes, listen to everything
+// [subjects.Epoch], [subjects.Heads] and [subjects.CommandChanged], answer in inboxes, listen to everything
 // but the master's inbox, and of JetStream use what only reads, and a consumer
 // that the master made.
 //

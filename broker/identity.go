@@ -64,7 +64,7 @@ func publicRights() *server.Permissions {
 	return &server.Permissions{
 		Publish: &server.SubjectPermission{
 			Allow: []string{
-				"db.>", "cluster.>", "node.>", "blob.>", // the words of snapdb
+				"db.>", "cluster.>", "node.>", "blob.>", "command.>", // the words of snapdb
 				"_INBOX.>",           // answers
 				"$SRV.>",             // nats micro
 				"$SYS.REQ.USER.INFO", // nats account info
@@ -74,7 +74,7 @@ func publicRights() *server.Permissions {
 				// Reading the log, with a consumer made by the master.
 				fmt.Sprintf(server.JSApiRequestNextT, log, "*"),
 			},
-			Deny: []string{subjects.Replicate, subjects.Epoch, subjects.Heads},
+			Deny: []string{subjects.Replicate, subjects.Epoch, subjects.Heads, subjects.CommandChanged},
 		},
 		Subscribe: &server.SubjectPermission{Deny: []string{masterInbox + ".>"}},
 	}

@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
@@ -33,7 +34,8 @@ var ErrDigest = errors.New("digest does not match")
 
 // Store is a folder of blobs.
 type Store struct {
-	dir string
+	dir     string
+	putting sync.Mutex // held while a chunk is put
 }
 
 // Ends of the names of files that are not blobs.
@@ -57,7 +59,7 @@ func Open(dir string) (*Store, error) {
 			return nil, fmt.Errorf("remove unfinished blob: %w", err)
 		}
 	}
-	return &Store{dir}, nil
+	return &Store{dir: dir}, nil
 }
 
 // Writer writes one blob: Write, then Commit, then Keep; or Abort, before or after
