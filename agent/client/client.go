@@ -159,6 +159,11 @@ func (c *Client) Do(ctx context.Context, door string, r *subjects.Request) (*sub
 // DoRaw sends a body and returns the answer's, both as they travel. The body may
 // be used again when DoRaw returns; the answer belongs to the caller.
 func (c *Client) DoRaw(ctx context.Context, subject string, body []byte) ([]byte, error) {
+	return c.DoHeader(ctx, subject, nil, body)
+}
+
+// DoHeader is DoRaw with headers.
+func (c *Client) DoHeader(ctx context.Context, subject string, header map[string][]string, body []byte) ([]byte, error) {
 	if len(body) > subjects.MaxRequest {
 		return nil, &TooBigError{Size: len(body)}
 	}
@@ -167,7 +172,12 @@ func (c *Client) DoRaw(ctx context.Context, subject string, body []byte) ([]byte
 		return nil, err
 	}
 	defer c.inbox.release(w)
-	if err := c.nc.PublishRequest(subject, reply, body); err != nil {
+	if header == nil {
+		err = c.nc.PublishRequest(subject, reply, body)
+	} else {
+		err = c.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: reply, Header: header, Data: body})
+	}
+	if err != nil {
 		return nil, publishError(c.nc, err)
 	}
 	select {
@@ -182,6 +192,16 @@ func (c *Client) DoRaw(ctx context.Context, subject string, body []byte) ([]byte
 	case <-ctx.Done():
 		return nil, waitError(ctx, subject)
 	}
+}
+
+// Subscribe calls fn for what is published at a subject, one after the other. What
+// fn does not take in time is dropped.
+func (c *Client) Subscribe(subject string, fn func(subject string, data []byte)) (cancel func(), err error) {
+	sub, err := c.nc.Subscribe(subject, func(m *nats.Msg) { fn(m.Subject, m.Data) })
+	if err != nil {
+		return nil, fmt.Errorf("subscribe %s: %w", subject, err)
+	}
+	return func() { _ = sub.Unsubscribe() }, nil // the connection is closed if this fails
 }
 
 // Info asks the master for the state of the whole cluster.

@@ -16,6 +16,8 @@ import (
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/cmd/snapdb/panel"
+	"github.com/snapdb/snapdb/dashboard"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -44,7 +46,7 @@ var demoSample = []string{
 const demoSlaves = 3
 
 func demoCommand() *cobra.Command {
-	var listen string
+	var listen, http string
 	var lasts time.Duration
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -55,17 +57,21 @@ that every node holds the same, and stays until Ctrl-C.`,
 		Example: "  snapdb demo\n  snapdb demo --for 10s --nats 127.0.0.1:0",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return demo(cmd.Context(), cmd.OutOrStdout(), listen, lasts)
+			if err := checkPanel(http); err != nil {
+				return flagError(cmd, "http", err)
+			}
+			return demo(cmd.Context(), cmd.OutOrStdout(), listen, http, lasts)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "nats", agent.DefaultListen, "`HOST:PORT` where the master listens")
+	cmd.Flags().StringVar(&http, "http", dashboard.DefaultListen, "`HOST:PORT` of this machine where the panel is; off: none")
 	cmd.Flags().DurationVar(&lasts, "for", 0, "end by itself after this `DURATION`, e.g. 10s, but not before the script is done (default: run until Ctrl-C)")
 	return cmd
 }
 
 // demo runs the whole system in a temporary directory until ctx ends or, if it is
 // positive, the time that it lasts.
-func demo(ctx context.Context, out io.Writer, listen string, lasts time.Duration) (err error) {
+func demo(ctx context.Context, out io.Writer, listen, http string, lasts time.Duration) (err error) {
 	over := ctx
 	if lasts > 0 {
 		var cancel context.CancelFunc
@@ -84,14 +90,22 @@ func demo(ctx context.Context, out io.Writer, listen string, lasts time.Duration
 		return explainStart(err)
 	}
 	var slaves []*agent.Slave
+	var p *panel.Panel
 	defer func() {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 		defer cancel()
+		err = errors.Join(err, stopPanel(stop, p))
 		for _, s := range slaves {
 			err = errors.Join(err, s.Stop(stop))
 		}
 		err = errors.Join(err, m.Stop(stop))
 	}()
+	if p, err = startPanel(ctx, m, http, quiet); err != nil {
+		return err
+	}
+	if p != nil {
+		fmt.Fprintf(out, "panel at %s\n", p.URL())
+	}
 	for i := range demoSlaves {
 		id := fmt.Sprintf("snap%d", i+1)
 		s, err := agent.StartSlave(context.WithoutCancel(ctx), agent.SlaveOptions{URL: m.URL(), ID: id, Dir: filepath.Join(dir, id), Version: version, Logger: quiet})

@@ -23,11 +23,12 @@ const module = "github.com/snapdb/snapdb"
 // rooms are the top-level folders, and what each may import of the others and of
 // other modules. A package inside of a room has the rights of its room.
 var rooms = map[string]struct{ rooms, modules []string }{
-	"subjects": {nil, nil},
-	"exec":     {[]string{"subjects", "exec"}, []string{"modernc.org/sqlite", "modernc.org/libc", "golang.org/x/sys"}},
-	"broker":   {[]string{"subjects", "broker"}, []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/nats-io/nkeys"}},
-	"agent":    {[]string{"subjects", "exec", "broker", "agent"}, []string{"github.com/nats-io/nats.go", "golang.org/x/sys"}},
-	"cmd":      {[]string{"subjects", "exec", "broker", "agent", "dashboard", "cmd"}, []string{"*"}},
+	"subjects":  {nil, nil},
+	"exec":      {[]string{"subjects", "exec"}, []string{"modernc.org/sqlite", "modernc.org/libc", "golang.org/x/sys"}},
+	"broker":    {[]string{"subjects", "broker"}, []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/nats-io/nkeys"}},
+	"agent":     {[]string{"subjects", "exec", "broker", "agent"}, []string{"github.com/nats-io/nats.go", "golang.org/x/sys"}},
+	"dashboard": {[]string{"subjects", "exec", "dashboard"}, []string{"github.com/coder/websocket", "github.com/prometheus/client_golang"}},
+	"cmd":       {[]string{"subjects", "exec", "broker", "agent", "dashboard", "cmd"}, []string{"*"}},
 }
 
 // tools may be used by tests of any room.

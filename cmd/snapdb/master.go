@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/cmd/snapdb/panel"
+	"github.com/snapdb/snapdb/dashboard"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -18,7 +20,7 @@ const stopPatience = 20 * time.Second
 
 func masterCommand() *cobra.Command {
 	o := agent.MasterOptions{Version: version}
-	var ack string
+	var ack, http string // http: address of the panel
 	var reserveMB, logMB int64
 	cmd := &cobra.Command{
 		Use:   "master",
@@ -40,35 +42,70 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 			if err := checkListen(o.Listen); err != nil {
 				return flagError(cmd, "nats", err)
 			}
+			if err := checkPanel(http); err != nil {
+				return flagError(cmd, "http", err)
+			}
 			if reserveMB < 0 || logMB < 1 {
 				return usageError(errors.New("--disk-reserve must not be negative, --log-max at least 1"))
 			}
 			o.Ack = rule
 			o.DiskReserve, o.MaxLogBytes = uint64(max(1, reserveMB<<20)), logMB<<20 // 0 is none
 			o.Logger = newLogger(cmd.ErrOrStderr())
-			return runMaster(cmd, o)
+			return runMaster(cmd, o, http)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Dir, "data", stateDir("master"), "`DIR` of the master's data")
 	f.StringVar(&o.Listen, "nats", agent.DefaultListen, "`HOST:PORT` where slaves and clients connect")
+	f.StringVar(&http, "http", dashboard.DefaultListen, "`HOST:PORT` of this machine where the panel and the HTTP API are; off: none")
 	f.StringVar(&ack, "ack", "insync", "acknowledgement `RULE` for writes that name none: log, insync, all or a number of slaves")
 	f.Int64Var(&logMB, "log-max", 10<<10, "size of the log in `MB` at which writes are refused")
 	f.Int64Var(&reserveMB, "disk-reserve", agent.DefaultDiskReserve>>20, "free disk space in `MB` below which writes are refused")
 	return cmd
 }
 
-func runMaster(cmd *cobra.Command, o agent.MasterOptions) error {
+func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string) (err error) {
 	ctx := cmd.Context()
 	m, err := agent.StartMaster(ctx, o)
 	if err != nil {
 		return explainStart(err)
 	}
+	var p *panel.Panel
+	defer func() {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+		defer cancel()
+		err = errors.Join(err, stopPanel(stop, p), m.Stop(stop))
+	}()
+	if p, err = startPanel(ctx, m, http, o.Logger); err != nil {
+		return err
+	}
+	if p != nil {
+		fmt.Fprintf(cmd.OutOrStdout(), "panel at %s\n", p.URL())
+	}
 	fmt.Fprintf(cmd.OutOrStdout(), "master ready at %s\n", m.URL())
-	reason := m.Wait(ctx)
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
-	defer cancel()
-	return errors.Join(reason, m.Stop(stop))
+	return m.Wait(ctx)
+}
+
+// noPanel is the address that means that there is to be none.
+const noPanel = "off"
+
+// startPanel serves the panel of a master at an address, or returns nil.
+func startPanel(ctx context.Context, m *agent.Master, http string, log *slog.Logger) (*panel.Panel, error) {
+	if http == "" || http == noPanel {
+		return nil, nil
+	}
+	p, err := panel.Start(ctx, panel.Options{Listen: http, NATS: m.URL(), Version: version, Logger: log})
+	if err != nil {
+		return nil, explainPanel(err)
+	}
+	return p, nil
+}
+
+func stopPanel(ctx context.Context, p *panel.Panel) error {
+	if p == nil {
+		return nil
+	}
+	return p.Stop(ctx)
 }
 
 // newLogger writes what the operator should know, one line each.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/dashboard"
 	"github.com/snapdb/snapdb/exec"
 )
 
@@ -32,6 +33,30 @@ func explainStart(err error) error {
 		return fmt.Errorf("--id: %w", err)
 	case errors.As(err, &path):
 		return fmt.Errorf("--data: %w\n  choose a directory that this user can write to", err)
+	}
+	return err
+}
+
+// explainPanel says what to do about an error that kept the panel from starting.
+func explainPanel(err error) error {
+	var listen *net.OpError
+	if errors.As(err, &listen) && listen.Op == "listen" {
+		return fmt.Errorf("--http: %w\n  stop what listens there, choose another address, or none with --http %s", err, noPanel)
+	}
+	return err
+}
+
+// checkPanel says whether the panel can be at an address.
+func checkPanel(addr string) error {
+	if addr == "" || addr == noPanel {
+		return nil
+	}
+	if err := checkListen(addr); err != nil {
+		return err
+	}
+	err := dashboard.CheckListen(addr)
+	if errors.Is(err, dashboard.ErrNotLoopback) {
+		return fmt.Errorf("%w\n  choose an address like %s, and reach it from elsewhere through a tunnel (ssh -L)", err, dashboard.DefaultListen)
 	}
 	return err
 }

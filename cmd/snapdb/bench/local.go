@@ -58,7 +58,7 @@ func (l *local) start(ctx context.Context, slaves int) error {
 		return err
 	}
 	l.url = "nats://" + address
-	l.nodes = []*node{{args: []string{"master", "--data", filepath.Join(l.dir, "master"), "--nats", address}, used: Process{Name: "master"}}}
+	l.nodes = []*node{{args: []string{"master", "--data", filepath.Join(l.dir, "master"), "--nats", address, "--http", "off"}, used: Process{Name: "master"}}}
 	for i := range slaves {
 		id := fmt.Sprintf("snap%d", i+1)
 		l.nodes = append(l.nodes, &node{args: []string{"slave", "--data", filepath.Join(l.dir, id), "--id", id, "--nats", l.url}, used: Process{Name: id}})

@@ -25,6 +25,11 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	// The masters of tests must not meet at the usual address of the panel.
+	if err := os.Setenv("SNAPDB_HTTP", "off"); err != nil {
+		fmt.Fprintln(os.Stderr, "turn the panel off:", err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "snapdb-cluster-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make a directory for the program:", err)

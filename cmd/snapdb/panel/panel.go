@@ -1,0 +1,73 @@
+// Package panel puts the dashboard in front of a master: it gives it a connection
+// to the broker, over which it speaks to the same doors as everybody.
+package panel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/dashboard"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Options of [Start]. NATS is required.
+type Options struct {
+	Listen  string // HOST:PORT for HTTP; "": dashboard.DefaultListen
+	NATS    string // where the master listens
+	Version string
+	Logger  *slog.Logger
+}
+
+// Panel is a dashboard being served.
+type Panel struct {
+	*dashboard.Server
+	client *client.Client
+}
+
+// Start connects to the master and serves the panel.
+func Start(ctx context.Context, o Options) (*Panel, error) {
+	c, err := client.Connect(ctx, o.NATS, client.Options{Name: "snapdb panel"})
+	if err != nil {
+		return nil, fmt.Errorf("connect the panel: %w", err)
+	}
+	s, err := dashboard.Start(dashboard.Options{Listen: o.Listen, Bus: bus{c}, NATS: o.NATS, Version: o.Version, Logger: o.Logger})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return &Panel{Server: s, client: c}, nil
+}
+
+// Stop ends the panel, and then its connection.
+func (p *Panel) Stop(ctx context.Context) error {
+	err := p.Server.Stop(ctx)
+	p.client.Close()
+	return err
+}
+
+// bus is a client as the dashboard wants it.
+type bus struct{ *client.Client }
+
+// Request sends a request, and says what the loss of an answer means.
+func (b bus) Request(ctx context.Context, subject string, header map[string][]string, data []byte) ([]byte, error) {
+	reply, err := b.DoHeader(ctx, subject, header, data)
+	var long *client.TooBigError
+	switch {
+	case err == nil:
+		return reply, nil
+	case errors.Is(err, client.ErrLost):
+		return nil, subjects.Errorf(subjects.CodeOutcomeUnknown, "%v", err)
+	case errors.Is(err, client.ErrTimeout):
+		return nil, subjects.Errorf(subjects.CodeTimeout, "%v; it may still be carried out", err)
+	case errors.Is(err, client.ErrDenied):
+		return nil, subjects.Errorf(subjects.CodeDenied, "%v", err)
+	case errors.Is(err, client.ErrBusy):
+		return nil, subjects.Errorf(subjects.CodeBusy, "%v", err)
+	case errors.As(err, &long):
+		return nil, subjects.Errorf(subjects.CodeTooBig, "%v", err)
+	}
+	return nil, err
+}

@@ -1,0 +1,211 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Limits of a WebSocket.
+const (
+	maxLive       = 64               // open at a time
+	maxWatch      = 4 << 10          // bytes of a message of a browser
+	writePatience = 10 * time.Second // for a browser that takes nothing
+	livePing      = 20 * time.Second // between looks whether it is still there
+	liveEvery     = 50 * time.Millisecond
+)
+
+// topic is what a browser may watch.
+type topic string
+
+// The topics.
+const (
+	topicCluster  topic = "cluster"
+	topicCommands topic = "commands"
+	topicLogs     topic = "logs"
+	topicSamples  topic = "samples"
+)
+
+// watchMessage is what a browser says it wants to see.
+type watchMessage struct {
+	Type   string  `json:"type"`
+	Topics []topic `json:"topics"`
+	Node   string  `json:"node,omitempty"`  // only this one's logs, commands and samples
+	After  uint64  `json:"after,omitempty"` // log lines after this one
+}
+
+// wants says whether a topic is watched.
+func (m *watchMessage) wants(t topic) bool { return slices.Contains(m.Topics, t) }
+
+// decodeWatch reads a message of a browser. The error is for whoever wrote it.
+func decodeWatch(data []byte) (*watchMessage, error) {
+	m := new(watchMessage)
+	if err := strict(data, m); err != nil {
+		return nil, err
+	}
+	if m.Type != "watch" {
+		return nil, fmt.Errorf(`the only type of message is "watch", not %q`, clip(m.Type))
+	}
+	for _, t := range m.Topics {
+		switch t {
+		case topicCluster, topicCommands, topicLogs, topicSamples:
+		default:
+			return nil, fmt.Errorf("no topic %q: there are cluster, commands, logs and samples", clip(string(t)))
+		}
+	}
+	if m.Node != "" {
+		if err := subjects.CheckNodeID(m.Node); err != nil && m.Node != masterID {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// masterID is the master among the names of nodes, as in its log lines.
+const masterID = "master"
+
+// strict reads one JSON value and nothing else, without fields that nobody knows.
+func strict(data []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		if errors.Is(err, io.EOF) {
+			return errors.New("the JSON is empty")
+		}
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more than one JSON value")
+	}
+	return nil
+}
+
+// live is the WebSocket on which a browser watches.
+func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.hub.admit()
+	if err != nil {
+		return err
+	}
+	defer s.hub.leave(v)
+	// Accept demands that the Origin, if there is one, is this server.
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return errAnswered // Accept has
+	}
+	defer conn.CloseNow()
+	conn.SetReadLimit(maxWatch)
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	read := make(chan error, 1)
+	s.goes(func() {
+		defer cancel()
+		read <- v.read(ctx, conn)
+	})
+	err = v.write(ctx, conn)
+	if s.ctx.Err() != nil {
+		_ = conn.Close(websocket.StatusGoingAway, "the master stops")
+	} else if err == nil {
+		err = <-read
+	}
+	var bad *badWatch
+	if errors.As(err, &bad) {
+		_ = conn.Close(websocket.StatusPolicyViolation, bad.Error())
+	}
+	return errAnswered
+}
+
+// errAnswered says that nothing is left to answer.
+var errAnswered = errors.New("answered")
+
+// badWatch is a message that a browser should not have sent.
+type badWatch struct{ error }
+
+// read takes what the browser says until it goes.
+func (v *viewer) read(ctx context.Context, conn *websocket.Conn) error {
+	for {
+		kind, data, err := conn.Read(ctx)
+		if err != nil {
+			return err
+		}
+		if kind != websocket.MessageText {
+			return &badWatch{errors.New("messages are text")}
+		}
+		m, err := decodeWatch(data)
+		if err != nil {
+			return &badWatch{errors.New(reason(err))}
+		}
+		v.watch(m)
+	}
+}
+
+// reason is an error that fits the frame that closes a WebSocket.
+func reason(err error) string {
+	const most = 120
+	text := strings.ToValidUTF8(err.Error(), "?")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "")
+	}
+	return text
+}
+
+// write sends whatever is new until ctx ends or the browser goes.
+func (v *viewer) write(ctx context.Context, conn *websocket.Conn) error {
+	hello := map[string]any{"type": "hello", "boot": v.hub.s.boot, "version": v.hub.s.o.Version, "nats": v.hub.s.o.NATS, "time": time.Now().UTC()}
+	first, err := json.Marshal(hello)
+	if err != nil {
+		return err
+	}
+	if err := send(ctx, conn, first); err != nil {
+		return err
+	}
+	ping := time.NewTicker(livePing)
+	defer ping.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ping.C:
+			limited, cancel := context.WithTimeout(ctx, writePatience)
+			err := conn.Ping(limited)
+			cancel()
+			if err != nil {
+				return err
+			}
+		case <-v.news:
+			for frame, err := range v.frames(ctx) {
+				if err == nil {
+					err = send(ctx, conn, frame)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			pause.Reset(liveEvery)
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
+}
+
+// send writes a frame to a browser that must take it in time.
+func send(ctx context.Context, conn *websocket.Conn, frame []byte) error {
+	limited, cancel := context.WithTimeout(ctx, writePatience)
+	defer cancel()
+	return conn.Write(limited, websocket.MessageText, frame)
+}

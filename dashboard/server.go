@@ -1,0 +1,136 @@
+package dashboard
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// DefaultListen is where the panel is unless told otherwise.
+const DefaultListen = "127.0.0.1:8080"
+
+// Bus carries requests to the doors of the cluster and what is published there.
+type Bus interface {
+	// Request asks at a subject. A refusal of the door is in the reply; the error is
+	// that there was none. It is a *subjects.Error if it has a code that says more
+	// than "unavailable".
+	Request(ctx context.Context, subject string, header map[string][]string, data []byte) (reply []byte, err error)
+	// Subscribe calls fn for what is published at a subject, one after the other.
+	Subscribe(subject string, fn func(subject string, data []byte)) (cancel func(), err error)
+}
+
+// Options of [Start]. Bus is required.
+type Options struct {
+	// Listen is HOST:PORT; "": DefaultListen; port 0 takes a free one. The host must
+	// be of loopback.
+	Listen string
+	Bus    Bus
+	// NATS is the address at which slaves join, for people.
+	NATS    string
+	Version string // of snapdb
+	Logger  *slog.Logger
+}
+
+// ErrNotLoopback is returned for an address that others than this machine reach.
+var ErrNotLoopback = errors.New("refuse to listen for HTTP on a non-loopback address")
+
+// Timeouts of the server. There is none for a whole request: files and results may
+// be as long as they are, and their handlers watch over progress.
+const (
+	headerPatience = 5 * time.Second
+	idlePatience   = 2 * time.Minute
+	maxHeader      = 32 << 10
+)
+
+// Server is a panel being served.
+type Server struct {
+	o    Options
+	log  *slog.Logger
+	boot string
+	bus  Bus
+
+	hub   *hub
+	watch *watch
+
+	listener net.Listener
+	http     *http.Server
+	mux      *http.ServeMux
+
+	ctx    context.Context // ends when the server stops
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// Start listens and serves. The error of an address that cannot be listened at is a
+// *[net.OpError] or wraps [ErrNotLoopback].
+func Start(o Options) (*Server, error) {
+	if o.Listen == "" {
+		o.Listen = DefaultListen
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if err := CheckListen(o.Listen); err != nil {
+		return nil, err
+	}
+	s := &Server{o: o, log: o.Logger, boot: rand.Text(), bus: o.Bus, mux: http.NewServeMux()}
+	s.hub = &hub{s: s, viewers: map[*viewer]bool{}}
+	s.watch = newWatch(s)
+	if err := s.route(); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.listener = listener
+	s.http = &http.Server{
+		Handler: s.guard(s.mux), ReadHeaderTimeout: headerPatience, IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
+		ErrorLog:    slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return s.ctx },
+	}
+	s.goes(func() { s.watch.run(s.ctx) })
+	s.goes(func() {
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the panel is not served any more", "error", err)
+		}
+	})
+	return s, nil
+}
+
+// goes runs f in a goroutine that Stop waits for.
+func (s *Server) goes(f func()) {
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		f()
+	}()
+}
+
+// URL is where the panel is.
+func (s *Server) URL() string {
+	addr := s.listener.Addr().String()
+	if host, port, err := net.SplitHostPort(s.o.Listen); err == nil && host == "localhost" && port != "0" {
+		addr = s.o.Listen
+	}
+	return "http://" + addr
+}
+
+// Stop ends what is live, lets requests in hand finish until ctx ends, and waits for
+// everything it started.
+func (s *Server) Stop(ctx context.Context) error {
+	s.cancel()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("stop serving the panel: %w", err), s.http.Close())
+	}
+	s.wg.Wait()
+	return err
+}
