@@ -1,16 +1,55 @@
 package dashboard
 
 import (
+	"bytes"
 	"embed"
 	"fmt"
 	"html/template"
 	"net/http"
+
+	"github.com/snapdb/snapdb/subjects"
 )
 
-// web holds the templates of the pages, and under static what they load.
+// web holds what the panel is made of: web/NAME.html and web/static/NAME.js are the
+// page NAME, web/layout.html is the frame of all pages, and everything else under
+// static is what pages share.
 //
 //go:embed web
 var web embed.FS
+
+// page is a page of the panel.
+type page struct {
+	name   string // of its template and its module
+	path   string // where it is, as the mux has it
+	title  string
+	icon   string   // in the navigation; "": it is not there
+	styles []string // beside those of all pages
+}
+
+// panelPages are the pages, in the order of the navigation.
+func panelPages() []page {
+	return []page{
+		{"nodes", "/{$}", "Nodes", "nodes", nil},
+		{"commands", "/commands", "Commands", "commands", []string{"commands"}},
+		{"logs", "/logs", "Logs", "logs", []string{"loglist"}},
+		{"node", "/nodes/{id}", "Node", "", []string{"chart", "loglist"}},
+	}
+}
+
+// link is an entry of the navigation.
+type link struct {
+	Path, Title, Icon string
+	Here              bool
+}
+
+// view is what a template is filled with.
+type view struct {
+	Name, Title   string
+	Styles        []string
+	Pages         []link
+	Node          string // that the page is about
+	NATS, Version string
+}
 
 // pages serves the pages and what they load.
 func (s *Server) pages() error {
@@ -18,14 +57,51 @@ func (s *Server) pages() error {
 	if err != nil {
 		return err
 	}
-	nodes, err := template.ParseFS(web, "web/nodes.html")
-	if err != nil {
-		return fmt.Errorf("parse a page: %w", err)
-	}
 	s.mux.Handle("GET /static/{name...}", s.static(assets))
-	s.mux.Handle("GET /{$}", handler(func(w http.ResponseWriter, _ *http.Request) error {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		return nodes.Execute(w, map[string]string{"NATS": s.o.NATS, "Version": s.o.Version})
-	}))
+	for _, p := range panelPages() {
+		show, err := s.page(p, http.StatusOK)
+		if err != nil {
+			return err
+		}
+		s.mux.Handle("GET "+p.path, show)
+	}
+	missing, err := s.page(page{name: "missing", title: "Not here"}, http.StatusNotFound)
+	if err != nil {
+		return err
+	}
+	s.mux.Handle("/", missing)
 	return nil
+}
+
+// page answers with a page.
+func (s *Server) page(p page, status int) (handler, error) {
+	t, err := template.ParseFS(web, "web/layout.html", "web/"+p.name+".html")
+	if err != nil {
+		return nil, fmt.Errorf("parse page %s: %w", p.name, err)
+	}
+	var links []link
+	for _, other := range panelPages() {
+		if other.icon != "" {
+			path := other.path
+			if path == "/{$}" {
+				path = "/"
+			}
+			links = append(links, link{Path: path, Title: other.title, Icon: other.icon, Here: other.name == p.name})
+		}
+	}
+	return func(w http.ResponseWriter, r *http.Request) error {
+		v := view{Name: p.name, Title: p.title, Styles: p.styles, Pages: links, NATS: s.o.NATS, Version: s.o.Version}
+		if p.name == "node" {
+			v.Node = r.PathValue("id")
+			v.Title = v.Node
+		}
+		var body bytes.Buffer
+		if err := t.ExecuteTemplate(&body, "layout", v); err != nil {
+			return subjects.Errorf(subjects.CodeInternal, "make page %s: %v", p.name, err)
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(status)
+		_, _ = w.Write(body.Bytes()) // the client is gone if this fails
+		return nil
+	}, nil
 }

@@ -1,0 +1,81 @@
+// The JSON API, /api/v1.
+
+// Refusal is an answer that says why not.
+export class Refusal extends Error {
+	constructor(code, message, { statement = 0, offset = -1, position = null } = {}) {
+		super(message);
+		this.code = code;
+		this.statement = statement;
+		this.offset = offset;
+		this.position = position;
+	}
+}
+
+export const get = (path, options) => call('GET', path, undefined, options);
+export const post = (path, body, options) => call('POST', path, body ?? {}, options);
+export const remove = (path, options) => call('DELETE', path, undefined, options);
+
+async function call(method, path, body, { signal } = {}) {
+	const request = { method, signal, headers: { Accept: 'application/json' } };
+	if (body !== undefined) {
+		request.headers['Content-Type'] = 'application/json';
+		request.body = JSON.stringify(body);
+	}
+	let answer;
+	try {
+		answer = await fetch(`/api/v1/${path}`, request);
+	} catch (err) {
+		if (err.name === 'AbortError') throw err;
+		throw new Refusal('unreachable', 'The master does not answer. It is stopped, or on its way back.');
+	}
+	return read(answer.status, await answer.text());
+}
+
+// read makes a value of an answer, or throws the refusal in it.
+export function read(status, body) {
+	let value;
+	try {
+		value = parse(body);
+	} catch {
+		throw new Refusal('internal', `The answer (HTTP ${status}) is not JSON: ${body.slice(0, 200)}`);
+	}
+	if (value?.error) throw new Refusal(value.error.code, value.error.message, { ...value.error, position: value.position ?? null });
+	if (status >= 400) throw new Refusal('internal', `HTTP ${status}`);
+	return value;
+}
+
+// parse reads JSON and keeps integers exact that a double cannot hold, as BigInt.
+function parse(body) {
+	if (!/\d{16}/.test(body)) return JSON.parse(body);
+	return JSON.parse(body, (_, value, context) => {
+		if (typeof value !== 'number' || Number.isSafeInteger(value) || !context?.source) return value;
+		return /^-?\d+$/.test(context.source) ? BigInt(context.source) : value;
+	});
+}
+
+// upload brings a file to the master, with progress, and answers what it is.
+export function upload(file, progress, signal) {
+	return new Promise((resolve, reject) => {
+		const request = new XMLHttpRequest();
+		request.open('POST', `/api/v1/files?name=${encodeURIComponent(file.name)}`);
+		request.setRequestHeader('Content-Type', 'application/octet-stream');
+		request.upload.onprogress = (e) => progress?.(e.loaded, e.total);
+		request.onload = () => {
+			try {
+				resolve(read(request.status, request.responseText));
+			} catch (err) {
+				reject(err);
+			}
+		};
+		request.onerror = () => reject(new Refusal('unreachable', 'The file did not arrive: the connection to the master was lost. Try again; what is there already is kept.'));
+		request.onabort = () => reject(new DOMException('given up', 'AbortError'));
+		signal?.addEventListener('abort', () => request.abort());
+		request.send(file);
+	});
+}
+
+// id makes an id for a request, so that sending it twice does it once.
+export function id() {
+	const raw = crypto.getRandomValues(new Uint8Array(12));
+	return [...raw].map((b) => b.toString(16).padStart(2, '0')).join('');
+}

@@ -1,0 +1,101 @@
+// The one WebSocket of a page. It comes back by itself, goes on with the log after
+// the last line it has seen, and tells the page when what it shows is old.
+
+const SILENCE = 6000; // there is a sample every second
+const FIRST_WAIT = 300;
+const LONGEST_WAIT = 5000;
+
+export class Live extends EventTarget {
+	#socket = null;
+	#watch;
+	#wait = FIRST_WAIT;
+	#retry = 0;
+	#boot = null;
+	#after = 0;
+	#heard = 0;
+	#up = false;
+
+	// topics beside those that every page needs; node bounds logs and samples to one.
+	constructor({ topics = [], node } = {}) {
+		super();
+		this.#watch = { type: 'watch', topics: [...new Set(['cluster', 'samples', ...topics])], node };
+		setInterval(() => this.#check(), 1000);
+		addEventListener('online', () => this.now());
+		document.addEventListener('visibilitychange', () => {
+			if (!document.hidden && !this.#up) this.now();
+		});
+		this.#connect();
+	}
+
+	// on calls fn with every message of a type: hello, cluster, command, logs, sample;
+	// "down" and "up" are about the connection itself.
+	on(type, fn) {
+		this.addEventListener(type, (e) => fn(e.detail));
+		return this;
+	}
+
+	// heard is when the last message came.
+	get heard() {
+		return this.#heard;
+	}
+
+	// now tries to connect at once.
+	now() {
+		if (this.#socket) return;
+		clearTimeout(this.#retry);
+		this.#connect();
+	}
+
+	#connect() {
+		const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/api/v1/live`);
+		this.#socket = socket;
+		socket.onopen = () => {
+			this.#heard = Date.now();
+			this.#ask();
+		};
+		socket.onmessage = (e) => this.#take(JSON.parse(e.data));
+		socket.onclose = () => this.#lost(socket);
+	}
+
+	#ask() {
+		this.#socket.send(JSON.stringify({ ...this.#watch, after: this.#after || undefined }));
+	}
+
+	#take(message) {
+		this.#heard = Date.now();
+		this.#wait = FIRST_WAIT;
+		if (message.type === 'hello') this.#greet(message);
+		if (message.type === 'logs') {
+			// A line that was sent twice, around a reconnect, is shown once.
+			message.lines = (message.lines ?? []).filter((line) => line.seq > this.#after);
+			if (message.lines.length > 0) this.#after = message.lines.at(-1).seq;
+		}
+		this.dispatchEvent(new CustomEvent(message.type, { detail: message }));
+	}
+
+	#greet(hello) {
+		// Another master process numbers its log lines anew.
+		if (this.#boot !== null && this.#boot !== hello.boot && this.#after > 0) {
+			this.#after = 0;
+			this.#ask();
+		}
+		this.#boot = hello.boot;
+		this.#up = true;
+		this.dispatchEvent(new CustomEvent('up', { detail: hello }));
+	}
+
+	#check() {
+		if (this.#socket?.readyState === WebSocket.OPEN && Date.now() - this.#heard > SILENCE) this.#socket.close();
+		if (this.#socket && this.#socket.readyState > WebSocket.OPEN && Date.now() - this.#heard > SILENCE) this.#lost(this.#socket);
+	}
+
+	#lost(socket) {
+		if (this.#socket !== socket) return;
+		this.#socket = null;
+		this.#up = false;
+		const wait = this.#wait * (0.75 + Math.random() / 2);
+		this.#wait = Math.min(this.#wait * 1.8, LONGEST_WAIT);
+		this.#retry = setTimeout(() => this.#connect(), wait);
+		this.dispatchEvent(new CustomEvent('down', { detail: { wait } }));
+	}
+}

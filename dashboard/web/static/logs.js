@@ -1,0 +1,11 @@
+// The log lines of all nodes and of the master, live.
+
+import { $, put, text } from './dom.js';
+import { start } from './shell.js';
+import { LogList } from './loglist.js';
+import { count, number } from './format.js';
+
+const live = start({ topics: ['logs'] });
+const list = new LogList(live, { tell: (shown, all) => text($('tally'), shown === all ? count(all, 'line') : `${number(shown)} of ${count(all, 'line')}`) });
+put($('tools'), list.tools);
+put($('log'), list.element);

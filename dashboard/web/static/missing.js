@@ -1,0 +1,5 @@
+// The page for addresses where nothing is.
+
+import { start } from './shell.js';
+
+start();
