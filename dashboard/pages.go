@@ -17,8 +17,8 @@ import (
 //go:embed web
 var web embed.FS
 
-// page is a page of the panel.
-type page struct {
+// webPage is a page of the panel.
+type webPage struct {
 	name   string // of its template and its module
 	path   string // where it is, as the mux has it
 	title  string
@@ -27,8 +27,8 @@ type page struct {
 }
 
 // panelPages are the pages, in the order of the navigation.
-func panelPages() []page {
-	return []page{
+func panelPages() []webPage {
+	return []webPage{
 		{"nodes", "/{$}", "Nodes", "nodes", nil},
 		{"commands", "/commands", "Commands", "commands", []string{"commands"}},
 		{"logs", "/logs", "Logs", "logs", []string{"loglist"}},
@@ -59,13 +59,13 @@ func (s *Server) pages() error {
 	}
 	s.mux.Handle("GET /static/{name...}", s.static(assets))
 	for _, p := range panelPages() {
-		show, err := s.page(p, http.StatusOK)
+		show, err := s.webPage(p, http.StatusOK)
 		if err != nil {
 			return err
 		}
 		s.mux.Handle("GET "+p.path, show)
 	}
-	missing, err := s.page(page{name: "missing", title: "Not here"}, http.StatusNotFound)
+	missing, err := s.webPage(webPage{name: "missing", title: "Not here"}, http.StatusNotFound)
 	if err != nil {
 		return err
 	}
@@ -73,8 +73,8 @@ func (s *Server) pages() error {
 	return nil
 }
 
-// page answers with a page.
-func (s *Server) page(p page, status int) (handler, error) {
+// webPage answers with a page.
+func (s *Server) webPage(p webPage, status int) (handler, error) {
 	t, err := template.ParseFS(web, "web/layout.html", "web/"+p.name+".html")
 	if err != nil {
 		return nil, fmt.Errorf("parse page %s: %w", p.name, err)
