@@ -96,8 +96,13 @@ func TestBadInputAtEveryDoor(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, blob := range []string{`{"digest":"../../node.json"}`, `{"digest":"` + strings.Repeat("a", 64) + `"}`, `{"digest":"` + strings.Repeat("a", 64) + `","offset":-1}`} {
-		if answer := request(t, nc, subjects.BlobGet, []byte(blob)); !bytes.Contains(answer, []byte("bad_request")) {
+	digest := `{"digest":"` + strings.Repeat("a", 64) + `"`
+	for blob, code := range map[string]subjects.Code{
+		`{"digest":"../../node.json"}`: subjects.CodeBadRequest,
+		digest + `,"offset":-1}`:       subjects.CodeBadRequest,
+		digest + `}`:                   subjects.CodeNotFound,
+	} {
+		if answer := request(t, nc, subjects.BlobGet, []byte(blob)); !bytes.Contains(answer, []byte(code)) {
 			t.Errorf("blob %s: %.300s", blob, answer)
 		}
 	}

@@ -30,6 +30,10 @@ func (m *Master) answerBlob(request []byte, answer reply) {
 	if errors.Is(err, fs.ErrNotExist) {
 		n, err = m.orders.files.ReadAt(req.Digest, buf[:cap(buf)], req.Offset)
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		respondError(answer, subjects.Errorf(subjects.CodeNotFound, "no blob %.80q", req.Digest))
+		return
+	}
 	if err != nil {
 		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
 		return

@@ -123,7 +123,7 @@ func answerJSON[Q, A any](ctx context.Context, f func(ctx context.Context, q *Q)
 func orderError(err error) *subjects.Error {
 	switch {
 	case errors.Is(err, command.ErrUnknown):
-		return subjects.Errorf(subjects.CodeBadRequest, "%v", err)
+		return subjects.Errorf(subjects.CodeNotFound, "%v", err)
 	case errors.Is(err, command.ErrTooMany):
 		return subjects.Errorf(subjects.CodeBusy, "%v", err)
 	}

@@ -124,6 +124,7 @@ const (
 	CodeReadOnly        Code = "read_only"        // a write at a door for reads
 	CodeDenied          Code = "denied"           // forbidden SQL: ATTACH, VACUUM, PRAGMA …
 	CodeBadRequest      Code = "bad_request"      // malformed JSON, unknown field, wrong arguments
+	CodeNotFound        Code = "not_found"        // no such command or file
 	CodeTransaction     Code = "transaction"      // nested BEGIN, COMMIT without BEGIN, rolled back by a limit
 	CodeUnavailable     Code = "unavailable"      // not now: starting, stopping, disk full, database stopped
 	CodeStale           Code = "stale"            // min_position or max_lag_ms not reached in time
