@@ -1,7 +1,6 @@
 package dashboard
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +11,6 @@ import (
 
 // Codes of errors that only HTTP has.
 const (
-	codeNotFound    subjects.Code = "not_found"
 	codeMethod      subjects.Code = "method_not_allowed"
 	codeContentType subjects.Code = "unsupported_media_type"
 )
@@ -28,7 +26,7 @@ func statusOf(code subjects.Code) int {
 		return http.StatusBadRequest
 	case subjects.CodeDenied, subjects.CodeReadOnly:
 		return http.StatusForbidden
-	case subjects.CodeNoSuchDatabase, codeNotFound:
+	case subjects.CodeNoSuchDatabase, subjects.CodeNotFound:
 		return http.StatusNotFound
 	case codeMethod:
 		return http.StatusMethodNotAllowed
@@ -93,28 +91,13 @@ func replyJSON(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// refusal is the error that a door answered with, nil if it did not refuse. Doors
-// write it first, so that a long result need not be read to know that it is one.
-func refusal(answer []byte) *subjects.Error {
-	if !bytes.HasPrefix(answer, []byte(`{"error":`)) {
-		return nil
+// readRefusal is the error that a door answered with.
+func readRefusal(answer []byte) *subjects.Error {
+	var resp subjects.Response
+	if err := subjects.DecodeResponse(answer, &resp); err != nil || resp.Error == nil {
+		return subjects.Errorf(subjects.CodeInternal, "a door refused, and said %q", clip(string(answer)))
 	}
-	var failed struct {
-		Error struct {
-			Code      subjects.Code `json:"code"`
-			Message   string        `json:"message"`
-			Statement int           `json:"statement"`
-			Offset    *int          `json:"offset"`
-		} `json:"error"`
-	}
-	if err := json.Unmarshal(answer, &failed); err != nil {
-		return subjects.Errorf(subjects.CodeInternal, "read the answer of a door: %v", err)
-	}
-	e := &subjects.Error{Code: failed.Error.Code, Message: failed.Error.Message, Statement: failed.Error.Statement, Offset: -1}
-	if failed.Error.Offset != nil {
-		e.Offset = *failed.Error.Offset
-	}
-	return e
+	return resp.Error
 }
 
 // ask sends a request to a door of the control plane and reads the answer.
@@ -137,12 +120,17 @@ func (s *Server) ask(ctx context.Context, subject string, request, answer any) e
 func (s *Server) askRaw(ctx context.Context, subject string, request []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlPatience)
 	defer cancel()
-	got, err := s.bus.Request(ctx, subject, nil, request)
+	return s.askDoor(ctx, subject, nil, request)
+}
+
+// askDoor sends a request to a door, whose refusal is the error.
+func (s *Server) askDoor(ctx context.Context, subject string, header map[string][]string, request []byte) ([]byte, error) {
+	got, refused, err := s.bus.Request(ctx, subject, header, request)
 	if err != nil {
 		return nil, err
 	}
-	if e := refusal(got); e != nil {
-		return nil, e
+	if refused {
+		return nil, readRefusal(got)
 	}
 	return got, nil
 }

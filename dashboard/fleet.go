@@ -41,5 +41,5 @@ func (s *Server) getNode(w http.ResponseWriter, r *http.Request) error {
 }
 
 func noSuchNode(id string) error {
-	return subjects.Errorf(codeNotFound, "no node %q has ever joined", clip(id))
+	return subjects.Errorf(subjects.CodeNotFound, "no node %q has ever joined", clip(id))
 }

@@ -1,12 +1,10 @@
 package dashboard
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -51,7 +49,7 @@ func (m *watchMessage) wants(t topic) bool { return slices.Contains(m.Topics, t)
 // decodeWatch reads a message of a browser. The error is for whoever wrote it.
 func decodeWatch(data []byte) (*watchMessage, error) {
 	m := new(watchMessage)
-	if err := strict(data, m); err != nil {
+	if err := subjects.DecodeStrict(data, m); err != nil {
 		return nil, err
 	}
 	if m.Type != "watch" {
@@ -74,22 +72,6 @@ func decodeWatch(data []byte) (*watchMessage, error) {
 
 // masterID is the master among the names of nodes, as in its log lines.
 const masterID = "master"
-
-// strict reads one JSON value and nothing else, without fields that nobody knows.
-func strict(data []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		if errors.Is(err, io.EOF) {
-			return errors.New("the JSON is empty")
-		}
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more than one JSON value")
-	}
-	return nil
-}
 
 // live is the WebSocket on which a browser watches.
 func (s *Server) live(w http.ResponseWriter, r *http.Request) error {

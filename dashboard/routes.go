@@ -29,6 +29,21 @@ func (s *Server) routes() []route {
 		{"GET", apiRoot + "/status", s.getStatus},
 		{"GET", apiRoot + "/nodes", s.getNodes},
 		{"GET", apiRoot + "/nodes/{id}", s.getNode},
+		{"POST", apiRoot + "/exec", s.postExec},
+		{"POST", apiRoot + "/query", s.postQuery},
+		{"POST", apiRoot + "/transaction", s.postTransaction},
+		{"GET", apiRoot + "/databases", s.getDatabases},
+		{"POST", apiRoot + "/databases", s.postDatabases},
+		{"DELETE", apiRoot + "/databases/{name}", s.deleteDatabase},
+		{"GET", apiRoot + "/databases/{name}/schema", s.getSchema},
+		{"GET", apiRoot + "/commands", s.getCommands},
+		{"POST", apiRoot + "/commands", s.postCommands},
+		{"POST", apiRoot + "/commands/preview", s.previewCommand},
+		{"GET", apiRoot + "/commands/{id}", s.getCommand},
+		{"POST", apiRoot + "/commands/{id}/cancel", s.cancelCommand},
+		{"POST", apiRoot + "/commands/{id}/retry", s.retryCommand},
+		{"POST", apiRoot + "/files", s.postFile},
+		{"GET", apiRoot + "/files/{digest}", s.getFile},
 		{"GET", apiRoot + "/live", s.live},
 	}
 }
@@ -53,7 +68,7 @@ func (s *Server) noSuchRoute(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if len(allowed) == 0 {
-		return subjects.Errorf(codeNotFound, "there is nothing at %s; %s/openapi.json tells what there is", clip(r.URL.Path), apiRoot)
+		return subjects.Errorf(subjects.CodeNotFound, "there is nothing at %s; %s/openapi.json tells what there is", clip(r.URL.Path), apiRoot)
 	}
 	if slices.Contains(allowed, "GET") {
 		allowed = append(allowed, "HEAD")

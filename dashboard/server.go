@@ -17,10 +17,10 @@ const DefaultListen = "127.0.0.1:8080"
 
 // Bus carries requests to the doors of the cluster and what is published there.
 type Bus interface {
-	// Request asks at a subject. A refusal of the door is in the reply; the error is
-	// that there was none. It is a *subjects.Error if it has a code that says more
+	// Request asks at a subject. If the door refused, the reply says why; the error is
+	// that there was no reply. It is a *subjects.Error if it has a code that says more
 	// than "unavailable".
-	Request(ctx context.Context, subject string, header map[string][]string, data []byte) (reply []byte, err error)
+	Request(ctx context.Context, subject string, header map[string][]string, data []byte) (reply []byte, refused bool, err error)
 	// Subscribe calls fn for what is published at a subject, one after the other.
 	Subscribe(subject string, fn func(subject string, data []byte)) (cancel func(), err error)
 }
@@ -32,7 +32,10 @@ type Options struct {
 	Listen string
 	Bus    Bus
 	// NATS is the address at which slaves join, for people.
-	NATS    string
+	NATS string
+	// Uploads is a folder for files on their way to the master, of the server's own;
+	// "": the system's for temporary files.
+	Uploads string
 	Version string // of snapdb
 	Logger  *slog.Logger
 }
@@ -55,8 +58,9 @@ type Server struct {
 	boot string
 	bus  Bus
 
-	hub   *hub
-	watch *watch
+	hub     *hub
+	watch   *watch
+	uploads chan struct{} // has a place for each file that may be on its way
 
 	listener net.Listener
 	http     *http.Server
@@ -82,7 +86,11 @@ func Start(o Options) (*Server, error) {
 	s := &Server{o: o, log: o.Logger, boot: rand.Text(), bus: o.Bus, mux: http.NewServeMux()}
 	s.hub = &hub{s: s, viewers: map[*viewer]bool{}}
 	s.watch = newWatch(s)
+	s.uploads = make(chan struct{}, maxUploads)
 	if err := s.route(); err != nil {
+		return nil, err
+	}
+	if err := sweepUploads(o.Uploads); err != nil {
 		return nil, err
 	}
 	listener, err := net.Listen("tcp", o.Listen)

@@ -50,7 +50,7 @@ func (s *Server) static(assets map[string]asset) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		a, ok := assets[r.PathValue("name")]
 		if !ok {
-			return subjects.Errorf(codeNotFound, "there is no file %s", clip(r.URL.Path))
+			return subjects.Errorf(subjects.CodeNotFound, "there is no file %s", clip(r.URL.Path))
 		}
 		h := w.Header()
 		h.Set("Content-Type", a.kind)

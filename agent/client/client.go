@@ -159,17 +159,19 @@ func (c *Client) Do(ctx context.Context, door string, r *subjects.Request) (*sub
 // DoRaw sends a body and returns the answer's, both as they travel. The body may
 // be used again when DoRaw returns; the answer belongs to the caller.
 func (c *Client) DoRaw(ctx context.Context, subject string, body []byte) ([]byte, error) {
-	return c.DoHeader(ctx, subject, nil, body)
+	data, _, err := c.DoHeader(ctx, subject, nil, body)
+	return data, err
 }
 
-// DoHeader is DoRaw with headers.
-func (c *Client) DoHeader(ctx context.Context, subject string, header map[string][]string, body []byte) ([]byte, error) {
+// DoHeader is DoRaw with headers, and says whether the answer is a refusal: an
+// answer that is not JSON, as of blob.get, does not tell by itself.
+func (c *Client) DoHeader(ctx context.Context, subject string, header map[string][]string, body []byte) (data []byte, refused bool, err error) {
 	if len(body) > subjects.MaxRequest {
-		return nil, &TooBigError{Size: len(body)}
+		return nil, false, &TooBigError{Size: len(body)}
 	}
 	reply, w, err := c.inbox.open(subject)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer c.inbox.release(w)
 	if header == nil {
@@ -178,19 +180,19 @@ func (c *Client) DoHeader(ctx context.Context, subject string, header map[string
 		err = c.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: reply, Header: header, Data: body})
 	}
 	if err != nil {
-		return nil, publishError(c.nc, err)
+		return nil, false, publishError(c.nc, err)
 	}
 	select {
 	case a := <-w.answer:
 		if a.err != nil {
-			return nil, fmt.Errorf("wait for answer of %s: %w", subject, a.err)
+			return nil, false, fmt.Errorf("wait for answer of %s: %w", subject, a.err)
 		}
 		if a.nobody {
-			return nil, &UnreachableError{Door: subject}
+			return nil, false, &UnreachableError{Door: subject}
 		}
-		return a.data, nil
+		return a.data, a.refused, nil
 	case <-ctx.Done():
-		return nil, waitError(ctx, subject)
+		return nil, false, waitError(ctx, subject)
 	}
 }
 

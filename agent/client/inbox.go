@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 )
 
 // maxWaiting bounds the requests that wait for answers at one time.
@@ -36,9 +37,10 @@ type waiter struct {
 }
 
 type answer struct {
-	data   []byte
-	nobody bool // the broker said that no one listens at the door
-	err    error
+	data    []byte
+	nobody  bool // the broker said that no one listens at the door
+	refused bool // the door's headers say that it is an error
+	err     error
 }
 
 func newInbox(prefix string) *inbox { return &inbox{prefix: prefix + "."} }
@@ -97,7 +99,7 @@ func (b *inbox) deliver(m *nats.Msg) {
 	if !ok {
 		return
 	}
-	a := answer{data: m.Data, nobody: len(m.Data) == 0 && m.Header.Get("Status") == "503"}
+	a := answer{data: m.Data, nobody: len(m.Data) == 0 && m.Header.Get("Status") == "503", refused: m.Header.Get(micro.ErrorCodeHeader) != ""}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if slot < uint64(len(b.slots)) {

@@ -100,7 +100,7 @@ func demo(ctx context.Context, out io.Writer, listen, http string, lasts time.Du
 		}
 		err = errors.Join(err, m.Stop(stop))
 	}()
-	if p, err = startPanel(ctx, m, http, quiet); err != nil {
+	if p, err = startPanel(ctx, m, http, filepath.Join(dir, "uploads"), quiet); err != nil {
 		return err
 	}
 	if p != nil {

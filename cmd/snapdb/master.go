@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,7 +77,7 @@ func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string) (err erro
 		defer cancel()
 		err = errors.Join(err, stopPanel(stop, p), m.Stop(stop))
 	}()
-	if p, err = startPanel(ctx, m, http, o.Logger); err != nil {
+	if p, err = startPanel(ctx, m, http, filepath.Join(o.Dir, "uploads"), o.Logger); err != nil {
 		return err
 	}
 	if p != nil {
@@ -89,12 +90,13 @@ func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string) (err erro
 // noPanel is the address that means that there is to be none.
 const noPanel = "off"
 
-// startPanel serves the panel of a master at an address, or returns nil.
-func startPanel(ctx context.Context, m *agent.Master, http string, log *slog.Logger) (*panel.Panel, error) {
+// startPanel serves the panel of a master at an address, or returns nil. Uploads lie
+// in dir while they are on their way.
+func startPanel(ctx context.Context, m *agent.Master, http, dir string, log *slog.Logger) (*panel.Panel, error) {
 	if http == "" || http == noPanel {
 		return nil, nil
 	}
-	p, err := panel.Start(ctx, panel.Options{Listen: http, NATS: m.URL(), Version: version, Logger: log})
+	p, err := panel.Start(ctx, panel.Options{Listen: http, NATS: m.URL(), Dir: dir, Version: version, Logger: log})
 	if err != nil {
 		return nil, explainPanel(err)
 	}

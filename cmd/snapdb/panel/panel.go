@@ -17,6 +17,7 @@ import (
 type Options struct {
 	Listen  string // HOST:PORT for HTTP; "": dashboard.DefaultListen
 	NATS    string // where the master listens
+	Dir     string // for uploads, which are on their way through it; "": the usual one for such
 	Version string
 	Logger  *slog.Logger
 }
@@ -33,7 +34,7 @@ func Start(ctx context.Context, o Options) (*Panel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect the panel: %w", err)
 	}
-	s, err := dashboard.Start(dashboard.Options{Listen: o.Listen, Bus: bus{c}, NATS: o.NATS, Version: o.Version, Logger: o.Logger})
+	s, err := dashboard.Start(dashboard.Options{Listen: o.Listen, Bus: bus{c}, NATS: o.NATS, Uploads: o.Dir, Version: o.Version, Logger: o.Logger})
 	if err != nil {
 		c.Close()
 		return nil, err
@@ -52,22 +53,22 @@ func (p *Panel) Stop(ctx context.Context) error {
 type bus struct{ *client.Client }
 
 // Request sends a request, and says what the loss of an answer means.
-func (b bus) Request(ctx context.Context, subject string, header map[string][]string, data []byte) ([]byte, error) {
-	reply, err := b.DoHeader(ctx, subject, header, data)
+func (b bus) Request(ctx context.Context, subject string, header map[string][]string, data []byte) (reply []byte, refused bool, err error) {
+	reply, refused, err = b.DoHeader(ctx, subject, header, data)
 	var long *client.TooBigError
 	switch {
 	case err == nil:
-		return reply, nil
+		return reply, refused, nil
 	case errors.Is(err, client.ErrLost):
-		return nil, subjects.Errorf(subjects.CodeOutcomeUnknown, "%v", err)
+		return nil, false, subjects.Errorf(subjects.CodeOutcomeUnknown, "%v", err)
 	case errors.Is(err, client.ErrTimeout):
-		return nil, subjects.Errorf(subjects.CodeTimeout, "%v; it may still be carried out", err)
+		return nil, false, subjects.Errorf(subjects.CodeTimeout, "%v; it may still be carried out", err)
 	case errors.Is(err, client.ErrDenied):
-		return nil, subjects.Errorf(subjects.CodeDenied, "%v", err)
+		return nil, false, subjects.Errorf(subjects.CodeDenied, "%v", err)
 	case errors.Is(err, client.ErrBusy):
-		return nil, subjects.Errorf(subjects.CodeBusy, "%v", err)
+		return nil, false, subjects.Errorf(subjects.CodeBusy, "%v", err)
 	case errors.As(err, &long):
-		return nil, subjects.Errorf(subjects.CodeTooBig, "%v", err)
+		return nil, false, subjects.Errorf(subjects.CodeTooBig, "%v", err)
 	}
-	return nil, err
+	return nil, false, err
 }
