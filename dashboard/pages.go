@@ -30,6 +30,7 @@ type webPage struct {
 func panelPages() []webPage {
 	return []webPage{
 		{"nodes", "/{$}", "Nodes", "nodes", nil},
+		{"sql", "/sql", "SQL", "sql", []string{"chart", "grid", "sql"}},
 		{"commands", "/commands", "Commands", "commands", []string{"commands"}},
 		{"logs", "/logs", "Logs", "logs", []string{"loglist"}},
 		{"node", "/nodes/{id}", "Node", "", []string{"chart", "loglist"}},
