@@ -31,7 +31,10 @@ func panelPages() []webPage {
 	return []webPage{
 		{"nodes", "/{$}", "Nodes", "nodes", nil},
 		{"sql", "/sql", "SQL", "sql", []string{"chart", "grid", "sql"}},
+		{"databases", "/databases", "Databases", "databases", []string{"grid", "databases"}},
+		{"replication", "/replication", "Replication", "replication", []string{"chart"}},
 		{"commands", "/commands", "Commands", "commands", []string{"commands"}},
+		{"files", "/files", "Files & wallpaper", "files", []string{"files"}},
 		{"logs", "/logs", "Logs", "logs", []string{"loglist"}},
 		{"node", "/nodes/{id}", "Node", "", []string{"chart", "loglist"}},
 	}
