@@ -38,6 +38,7 @@ type fleet struct {
 	ledger   *ledger
 	members  map[string]*member
 	sessions uint64            // last number given
+	writes   uint64            // transactions logged
 	dirty    bool              // heads changed since they were published
 	known    uint64            // last position of this master's log that was decided
 	floors   map[string]uint64 // of databases of which the log has, or may have, more: what is known to be complete
@@ -195,6 +196,7 @@ func (f *fleet) logged(w *writer, position uint64, done []*call, behind bool) {
 	for i, c := range done {
 		waiting[i] = f.waiter(c, behind, w.settled)
 	}
+	f.writes += uint64(len(done))
 	f.stored(w.db.Name(), position, behind)
 	f.ledger.logged(w.db.Name(), position, waiting, now)
 	f.mu.Unlock()
@@ -239,6 +241,7 @@ func (f *fleet) hurry(c *call) {
 // await enters a change of the catalog, on which one client waits.
 func (f *fleet) await(position uint64, c *call, behind bool) {
 	f.mu.Lock()
+	f.writes++
 	f.stored(subjects.Catalog, position, behind)
 	f.ledger.logged(subjects.Catalog, position, []*waiter{f.waiter(c, behind, func() {})}, time.Now())
 	f.mu.Unlock()
@@ -354,6 +357,13 @@ func (f *fleet) onPresence(p broker.Presence) {
 	}
 }
 
+// written is how many transactions were logged since the master started.
+func (f *fleet) written() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.writes
+}
+
 // nodes lists all enrolled slaves as the master sees them, by id.
 func (f *fleet) nodes() []subjects.NodeInfo {
 	now := time.Now()
@@ -361,7 +371,7 @@ func (f *fleet) nodes() []subjects.NodeInfo {
 	defer f.mu.Unlock()
 	list := make([]subjects.NodeInfo, 0, len(f.ledger.slaves))
 	for id, a := range f.ledger.slaves {
-		n := subjects.NodeInfo{ID: id, State: subjects.StateOffline, InSync: a.inSync(), Acked: map[string]uint64{}, LagMS: f.ledger.lag(a, now).Milliseconds()}
+		n := subjects.NodeInfo{ID: id, State: subjects.StateOffline, InSync: a.inSync(), Acked: map[string]uint64{}, LagMS: f.ledger.lag(a, now).Milliseconds(), AckMS: float64(a.delay.Microseconds()) / 1000}
 		for db, s := range a.books {
 			n.Acked[db] = s.acked
 		}

@@ -17,7 +17,7 @@ func (m *Master) Info(ctx context.Context) subjects.ClusterInfoResponse {
 	info := subjects.ClusterInfoResponse{
 		V: subjects.Version, Cluster: m.store.Identity().Cluster, Term: heads.Term, Version: m.opts.Version,
 		Engine: m.store.Engine(), Ack: m.opts.Ack.String(), Started: m.started, Cursor: heads.Cursor,
-		Heads: heads.Heads, Nodes: m.fleet.nodes(),
+		Heads: heads.Heads, Nodes: m.fleet.nodes(), Writes: m.fleet.written(),
 	}
 	m.mu.RLock()
 	for _, w := range m.writers {

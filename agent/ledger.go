@@ -39,6 +39,7 @@ type account struct {
 	live    bool // it has a session
 	session uint64
 	books   map[string]*standing
+	delay   time.Duration // lately, from the log to its acknowledgement of a head
 }
 
 // standing is one slave in one database.
@@ -55,6 +56,7 @@ type standing struct {
 type book struct {
 	made    uint64 // position of its creation: whoever has that has this database
 	head    uint64
+	headAt  time.Time // when it was logged
 	times   timeline
 	open    []*page
 	dropped bool // it goes when nobody waits any more
@@ -102,7 +104,7 @@ func (l *ledger) open(db string, made, head uint64, now time.Time) *book {
 // advance moves the head on; it never goes back.
 func (b *book) advance(position uint64, now time.Time) {
 	if position > b.head {
-		b.head = position
+		b.head, b.headAt = position, now
 		b.times.add(position, now)
 	}
 }
@@ -270,6 +272,9 @@ func (l *ledger) acknowledge(a *account, db string, position uint64, now time.Ti
 // reached notes that a slave has a position, and all before it.
 func (b *book) reached(a *account, s *standing, position uint64, now time.Time) {
 	s.judge(b, now) // how it stood until now
+	if position == b.head {
+		a.delay += (now.Sub(b.headAt) - a.delay) / 8
+	}
 	s.acked, s.progress = position, now
 	s.judge(b, now)
 	for _, p := range b.open {

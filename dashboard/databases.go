@@ -118,7 +118,7 @@ type trigger struct {
 // again if the others fail, as they do when a view refers to what is not there.
 const (
 	tablesSQL = `SELECT l.name, l.type, coalesce(s.sql, '') FROM pragma_table_list l JOIN sqlite_schema s ON s.name = l.name
-		WHERE l.schema = 'main' AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY 1`
+		WHERE l.schema = 'main' AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\' AND l.name NOT LIKE '\_snapdb%' ESCAPE '\' ORDER BY 1`
 	triggersSQL = `SELECT tbl_name, name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY 1, 2`
 	columnsSQL  = `SELECT s.name, c.name, c.type, c."notnull", c.dflt_value, c.pk, c.hidden
 		FROM sqlite_schema s JOIN pragma_table_xinfo(s.name) c WHERE s.type IN ('table', 'view') ORDER BY s.name, c.cid`

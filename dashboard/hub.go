@@ -1,8 +1,11 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/snapdb/snapdb/subjects"
@@ -16,6 +19,73 @@ type hub struct {
 	viewers map[*viewer]bool
 	cluster frame // of the state of the cluster
 	sample  frame // of the last second
+
+	turn    uint64            // counts changes of commands
+	changes map[string]change // the newest, by id of the command
+}
+
+// keptChanges is how many commands that changed are remembered for slow browsers.
+const keptChanges = 256
+
+// change is a command that has changed.
+type change struct {
+	turn  uint64
+	nodes []string
+	data  []byte // the record
+}
+
+// onCommand takes a record that was published.
+func (h *hub) onCommand(_ string, data []byte) {
+	id, c, err := readChange(data)
+	if err != nil {
+		h.s.log.Warn("cannot read how a command stands", "error", err)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.turn++
+	c.turn = h.turn
+	h.changes[id] = c
+	if len(h.changes) > keptChanges {
+		oldest := id
+		for other, o := range h.changes {
+			if o.turn < h.changes[oldest].turn {
+				oldest = other
+			}
+		}
+		delete(h.changes, oldest)
+	}
+	h.tell(topicCommands)
+}
+
+func readChange(data []byte) (id string, c change, err error) {
+	var r struct {
+		ID    string `json:"id"`
+		Nodes []struct {
+			Node string `json:"node"`
+		} `json:"nodes"`
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return "", c, err
+	}
+	for _, n := range r.Nodes {
+		c.nodes = append(c.nodes, n.Node)
+	}
+	c.data = data
+	return r.ID, c, nil
+}
+
+// since are the commands that changed after a turn, in the order in which they did.
+func (h *hub) since(turn uint64) (list []change, now uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.changes {
+		if c.turn > turn {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b change) int { return cmp.Compare(a.turn, b.turn) })
+	return list, h.turn
 }
 
 // frame is a message that replaces the one before it.
@@ -36,7 +106,8 @@ type viewer struct {
 	changed bool // asks is new
 
 	// What was sent; used by the writing goroutine only.
-	cluster, sample uint64
+	cluster, sample, line, command uint64
+	listed                         bool // the newest commands were sent
 }
 
 // admit lets a browser watch.
@@ -112,30 +183,100 @@ func (v *viewer) begin() (m *watchMessage, changed bool) {
 
 // frames are what is new for the browser, each made when the one before it was
 // taken.
-func (v *viewer) frames(context.Context) iter.Seq2[[]byte, error] {
+func (v *viewer) frames(ctx context.Context) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		m, changed := v.begin()
 		if changed {
-			v.cluster, v.sample = 0, 0
+			v.cluster, v.sample, v.line, v.listed = 0, 0, m.After, false
 		}
-		for _, f := range []struct {
-			topic topic
-			sent  *uint64
-			have  *frame
-		}{{topicCluster, &v.cluster, &v.hub.cluster}, {topicSamples, &v.sample, &v.hub.sample}} {
-			if !m.wants(f.topic) {
-				continue
-			}
-			v.hub.mu.Lock()
-			now := *f.have
-			v.hub.mu.Unlock()
-			if now.turn == *f.sent {
-				continue
-			}
-			*f.sent = now.turn
-			if !yield(now.data, nil) {
-				return
-			}
+		_ = v.states(m, yield) && v.commands(ctx, m, yield) && v.logs(m, yield)
+	}
+}
+
+// states yields what replaces what was before. Like its siblings it is false when
+// the browser takes no more.
+func (v *viewer) states(m *watchMessage, yield func([]byte, error) bool) bool {
+	for _, f := range []struct {
+		topic topic
+		sent  *uint64
+		have  *frame
+	}{{topicCluster, &v.cluster, &v.hub.cluster}, {topicSamples, &v.sample, &v.hub.sample}} {
+		if !m.wants(f.topic) {
+			continue
+		}
+		v.hub.mu.Lock()
+		now := *f.have
+		v.hub.mu.Unlock()
+		if now.turn == *f.sent {
+			continue
+		}
+		*f.sent = now.turn
+		if !yield(now.data, nil) {
+			return false
 		}
 	}
+	return true
+}
+
+// listedFirst is how many commands a browser gets before any changes.
+const listedFirst = 50
+
+// commands yields the newest commands, and then those that changed.
+func (v *viewer) commands(ctx context.Context, m *watchMessage, yield func([]byte, error) bool) bool {
+	if !m.wants(topicCommands) {
+		return true
+	}
+	list, now := v.hub.since(v.command)
+	if !v.listed {
+		var newest struct {
+			Commands []json.RawMessage `json:"commands"`
+		}
+		query := subjects.CommandQuery{Node: m.Node, Limit: listedFirst}
+		if err := v.hub.s.ask(ctx, subjects.CommandList, &query, &newest); err != nil {
+			return yield(nil, err) // the browser comes back and asks again
+		}
+		list, v.listed = nil, true
+		for _, data := range slices.Backward(newest.Commands) {
+			list = append(list, change{data: data})
+		}
+	}
+	v.command = now
+	for _, c := range list {
+		if m.Node != "" && c.turn > 0 && !slices.Contains(c.nodes, m.Node) {
+			continue
+		}
+		if !yield(wrap(`{"type":"command","command":`, c.data), nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// logs yields lines, until there are no more.
+func (v *viewer) logs(m *watchMessage, yield func([]byte, error) bool) bool {
+	if !m.wants(topicLogs) {
+		return true
+	}
+	for {
+		lines, next, skipped := v.hub.s.logs.after(v.line, logFilter{node: m.Node, all: true}, framed)
+		if next == v.line {
+			return true
+		}
+		v.line = next
+		if len(lines) == 0 && skipped == 0 {
+			continue
+		}
+		if lines == nil {
+			lines = []logLine{}
+		}
+		data, err := json.Marshal(map[string]any{"type": "logs", "lines": lines, "skipped": skipped})
+		if !yield(data, err) {
+			return false
+		}
+	}
+}
+
+// wrap makes a message of JSON.
+func wrap(before string, data []byte) []byte {
+	return append(append([]byte(before), data...), '}')
 }

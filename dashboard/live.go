@@ -39,7 +39,7 @@ const (
 type watchMessage struct {
 	Type   string  `json:"type"`
 	Topics []topic `json:"topics"`
-	Node   string  `json:"node,omitempty"`  // only this one's logs, commands and samples
+	Node   string  `json:"node,omitempty"`  // only this one's logs and commands
 	After  uint64  `json:"after,omitempty"` // log lines after this one
 }
 

@@ -44,6 +44,8 @@ func (s *Server) routes() []route {
 		{"POST", apiRoot + "/commands/{id}/retry", s.retryCommand},
 		{"POST", apiRoot + "/files", s.postFile},
 		{"GET", apiRoot + "/files/{digest}", s.getFile},
+		{"GET", apiRoot + "/logs", s.getLogs},
+		{"GET", apiRoot + "/history", s.getHistory},
 		{"GET", apiRoot + "/live", s.live},
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/snapdb/snapdb/subjects"
 )
 
 // DefaultListen is where the panel is unless told otherwise.
@@ -59,6 +61,8 @@ type Server struct {
 	bus  Bus
 
 	hub     *hub
+	logs    *logRing
+	history history
 	watch   *watch
 	uploads chan struct{} // has a place for each file that may be on its way
 
@@ -66,6 +70,7 @@ type Server struct {
 	http     *http.Server
 	mux      *http.ServeMux
 
+	deaf   []func()        // end the subscriptions
 	ctx    context.Context // ends when the server stops
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -84,7 +89,8 @@ func Start(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{o: o, log: o.Logger, boot: rand.Text(), bus: o.Bus, mux: http.NewServeMux()}
-	s.hub = &hub{s: s, viewers: map[*viewer]bool{}}
+	s.hub = &hub{s: s, viewers: map[*viewer]bool{}, changes: map[string]change{}}
+	s.logs = newLogRing()
 	s.watch = newWatch(s)
 	s.uploads = make(chan struct{}, maxUploads)
 	if err := s.route(); err != nil {
@@ -96,6 +102,9 @@ func Start(o Options) (*Server, error) {
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return nil, err
+	}
+	if err := s.subscribe(); err != nil {
+		return nil, errors.Join(err, listener.Close())
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.listener = listener
@@ -111,6 +120,28 @@ func Start(o Options) (*Server, error) {
 		}
 	})
 	return s, nil
+}
+
+// subscribe begins to listen to what is published.
+func (s *Server) subscribe() error {
+	for subject, fn := range map[string]func(string, []byte){
+		subjects.NodeLog("*"):   s.onLog,
+		subjects.CommandChanged: s.hub.onCommand,
+	} {
+		cancel, err := s.bus.Subscribe(subject, fn)
+		if err != nil {
+			s.unsubscribe()
+			return fmt.Errorf("listen to what is published: %w", err)
+		}
+		s.deaf = append(s.deaf, cancel)
+	}
+	return nil
+}
+
+func (s *Server) unsubscribe() {
+	for _, cancel := range s.deaf {
+		cancel()
+	}
 }
 
 // goes runs f in a goroutine that Stop waits for.
@@ -135,6 +166,7 @@ func (s *Server) URL() string {
 // everything it started.
 func (s *Server) Stop(ctx context.Context) error {
 	s.cancel()
+	s.unsubscribe()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop serving the panel: %w", err), s.http.Close())

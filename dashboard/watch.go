@@ -20,9 +20,12 @@ const (
 
 // watch is the one that asks for the state of the cluster.
 type watch struct {
-	s     *Server
-	wake  chan struct{} // holds a token when somebody began to watch
-	shown []byte        // the state as it was last sent, without what always changes
+	s    *Server
+	wake chan struct{} // holds a token when somebody began to watch
+
+	before *subjects.ClusterInfoResponse // the state at the last sample
+	then   time.Time                     // when that was
+	shown  []byte                        // the state as it was last sent, without what always changes
 }
 
 func newWatch(s *Server) *watch { return &watch{s: s, wake: make(chan struct{}, 1)} }
@@ -74,6 +77,9 @@ func (w *watch) look(ctx context.Context, due bool) {
 		w.s.log.Warn("cannot read the state of the cluster", "error", err)
 		return
 	}
+	if due {
+		w.sample(&info)
+	}
 	plain := plainState(info)
 	if !due && bytes.Equal(plain, w.shown) {
 		return
@@ -82,8 +88,29 @@ func (w *watch) look(ctx context.Context, due bool) {
 	h := w.s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.cluster.set(append(append([]byte(`{"type":"cluster","cluster":`), data...), '}'))
+	h.cluster.set(wrap(`{"type":"cluster","cluster":`, data))
 	h.tell(topicCluster)
+}
+
+// sample notes the state for the history, and shows it.
+func (w *watch) sample(info *subjects.ClusterInfoResponse) {
+	now := time.Now()
+	s := takeSample(info, w.before, now, w.then)
+	w.before, w.then = info, now
+	w.s.history.add(s)
+	h := w.s.hub
+	if !h.watched(topicSamples) {
+		return
+	}
+	data, err := json.Marshal(&s)
+	if err != nil {
+		w.s.log.Warn("cannot encode a sample", "error", err)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sample.set(wrap(`{"type":"sample","sample":`, data))
+	h.tell(topicSamples)
 }
 
 // plainState is the state without what changes every time.

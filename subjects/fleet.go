@@ -136,7 +136,9 @@ type NodeInfo struct {
 	InSync   []string          `json:"in_sync"` // databases it is in sync for
 	Acked    map[string]uint64 `json:"acked"`   // database → position acknowledged
 	LagMS    int64             `json:"lag_ms"`  // age of the oldest position it has not acknowledged
-	Status   *StatusMessage    `json:"status,omitempty"`
+	// AckMS is how long it lately took from the log to its acknowledgement.
+	AckMS  float64        `json:"ack_ms,omitempty"`
+	Status *StatusMessage `json:"status,omitempty"`
 }
 
 // ClusterInfoResponse answers ClusterInfo.
@@ -151,9 +153,11 @@ type ClusterInfoResponse struct {
 	Cursor  uint64          `json:"cursor"`
 	Heads   map[string]Head `json:"heads"`
 	// Stopped lists databases of the master that take no writes, with the reason.
-	Stopped  map[string]string `json:"stopped,omitempty"`
-	LogBytes uint64            `json:"log_bytes"`
-	LogMax   uint64            `json:"log_max"`
+	Stopped map[string]string `json:"stopped,omitempty"`
+	// Writes are the transactions logged since this master started.
+	Writes   uint64 `json:"writes"`
+	LogBytes uint64 `json:"log_bytes"`
+	LogMax   uint64 `json:"log_max"`
 	// BlobBytes is the size of the large transactions that are kept beside the log.
 	BlobBytes uint64     `json:"blob_bytes"`
 	Nodes     []NodeInfo `json:"nodes"`
