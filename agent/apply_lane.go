@@ -23,13 +23,14 @@ type lane struct {
 	halted   bool
 	state    subjects.State // "" while all is well, else stopped or diverged
 	reason   string
-	missed   bool   // messages were dropped that it would have needed
-	dropped  uint64 // messages dropped since it is not well
-	passed   uint64 // position of the last message that did not continue
-	suspects uint64 // how many of them since the last that did
-	refused  bool   // the state comes from the master's answer to a join
-	asked    uint64 // position about which the master was asked again
-	room     bell   // rung when the queue shrinks
+	missed   bool           // messages were dropped that it would have needed
+	dropped  uint64         // messages dropped since it is not well
+	passed   uint64         // position of the last message that did not continue
+	suspects uint64         // how many of them since the last that did
+	refused  bool           // the state comes from the master's answer to a join
+	asked    uint64         // position about which the master was asked again
+	room     bell           // rung when the queue shrinks
+	ended    sync.WaitGroup // of its goroutine
 
 	// Of the goroutine.
 	applied, applying map[string]uint64
@@ -55,6 +56,7 @@ func (l *lane) push(ctx context.Context, m *subjects.Message) error {
 			l.bytes += len(m.Data)
 			if !l.running {
 				l.running = true
+				l.ended.Add(1)
 				l.s.lanes.Go(l.run)
 			}
 			l.mu.Unlock()
@@ -112,6 +114,7 @@ func (l *lane) broken() bool {
 
 // run is the lane's goroutine.
 func (l *lane) run() {
+	defer l.ended.Done()
 	for {
 		batch := l.next()
 		if batch == nil {

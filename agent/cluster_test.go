@@ -27,6 +27,7 @@ type cluster struct {
 	slaves map[string]*agent.Slave
 	c      *client.Client
 
+	power   agent.Power      // of slaves started from now on
 	clients []*client.Client // closed at the end
 }
 
@@ -69,6 +70,17 @@ func (c *cluster) connect() *client.Client {
 	return cl
 }
 
+// nats is a connection of a stranger.
+func (c *cluster) nats() *nats.Conn {
+	c.t.Helper()
+	nc, err := nats.Connect(c.m.URL())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(nc.Close)
+	return nc
+}
+
 func (c *cluster) stopMaster() {
 	c.t.Helper()
 	if c.m == nil {
@@ -83,7 +95,7 @@ func (c *cluster) stopMaster() {
 
 func (c *cluster) startSlave(id string) *agent.Slave {
 	c.t.Helper()
-	s, err := agent.StartSlave(context.Background(), agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Version: "test", Logger: quiet()})
+	s, err := agent.StartSlave(context.Background(), agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Power: c.power, Version: "test", Logger: quiet()})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,6 +32,8 @@ type SlaveOptions struct {
 	Dir string
 	// Labels are shown with the node and select it for commands.
 	Labels map[string]string
+	// Power powers the machine off on command; nil: such commands are refused.
+	Power Power
 	// Version of this snapdb.
 	Version string
 	// Logger gets what the operator should know. Default: slog.Default().
@@ -71,6 +74,10 @@ type Slave struct {
 	crew    *crew          // answers queries
 	asking  sync.Map       // *nodeQuery of sessions, being answered
 	service micro.Service  // used by the main goroutine only
+	tasks   *tasks         // commands that change something
+	labels  *labels
+	host    *machine
+	leaving atomic.Bool // a command ends the node
 	reader  *reader
 	online  bell          // rung when the connection is there again
 	quiet   bell          // rung when a lane becomes idle
@@ -89,6 +96,7 @@ type Slave struct {
 	foreign uint64
 	counted uint64            // position up to which unreadable messages were counted
 	gaps    map[uint64]uint64 // incarnation → position from which it joined again once
+	rebuild []string          // databases to be rebuilt from the log before the next join
 }
 
 // StartSlave opens the data directory and sets out to join. It does not wait for
@@ -108,7 +116,7 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 	}
 	s := &Slave{
 		o: o, boot: randomID(), started: time.Now(), changed: make(chan struct{}, 1), done: make(chan struct{}),
-		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, wire: newLogWire(), crew: newCrew(maxQueries),
+		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, wire: newLogWire(), crew: newCrew(maxQueries), host: &machine{dir: o.Dir},
 	}
 	s.log = slog.New(teeHandler{o.Logger.Handler(), s.wire.handler()})
 	var err error
@@ -139,9 +147,18 @@ func (s *Slave) begin() error {
 	s.log = s.log.With("node", s.id)
 	s.reader = newReader(s.store)
 	var err error
-	if s.nc, err = s.connect(); err != nil {
-		return fmt.Errorf("connect to %s: %w", s.o.URL, err)
+	if s.labels, err = openLabels(s.o.Dir, s.o.Labels); err != nil {
+		return err
 	}
+	if s.tasks, err = openTasks(s.o.Dir, interrupted); err != nil {
+		return err
+	}
+	if s.nc, err = s.connect(); err != nil {
+		return errors.Join(fmt.Errorf("connect to %s: %w", s.o.URL, err), s.tasks.journal.Close())
+	}
+	t := s.tasks
+	t.node, t.boot, t.nc, t.log, t.life = s.id, s.boot, s.nc, s.log, s.life
+	t.joined = func() bool { return s.current() != nil }
 	return nil
 }
 
@@ -213,6 +230,7 @@ func (s *Slave) main() {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.wire.run(s.life, s.nc, subjects.NodeLog(s.id)) })
 	wg.Go(s.beat)
+	wg.Go(s.tasks.run)
 	err := s.listen()
 	if err == nil {
 		err = s.follow()
@@ -225,6 +243,7 @@ func (s *Slave) main() {
 func (s *Slave) follow() error {
 	pause := backOff{}
 	for {
+		s.rebuildAsked()
 		ses, err := s.join(&pause)
 		if err != nil {
 			return err

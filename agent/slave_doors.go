@@ -2,10 +2,7 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"sort"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -52,39 +49,6 @@ func (s *Slave) open() error {
 		s.log.Debug("doors not confirmed", "error", err)
 	}
 	return nil
-}
-
-// operations are what a node can be told to do.
-func (s *Slave) operations() map[subjects.Op]func(*subjects.CtlResponse) {
-	return map[subjects.Op]func(*subjects.CtlResponse){
-		subjects.OpPing: func(*subjects.CtlResponse) {},
-		subjects.OpInfo: func(r *subjects.CtlResponse) {
-			r.Output, _ = json.Marshal(s.Status()) // it is made of what can be encoded
-		},
-	}
-}
-
-// obey carries out one command and answers with its outcome.
-func (s *Slave) obey(r micro.Request) {
-	resp := subjects.CtlResponse{Node: s.id, Boot: s.boot, State: subjects.CommandFailed}
-	var req subjects.CtlRequest
-	ops := s.operations()
-	if err := json.Unmarshal(r.Data(), &req); err != nil {
-		resp.Reason = fmt.Sprintf(`malformed command: %v; expected for example {"op":"ping"}`, err)
-	} else if do, ok := ops[req.Op]; ok {
-		resp.ID, resp.Op, resp.State = req.ID, req.Op, subjects.CommandDone
-		do(&resp)
-	} else {
-		known := make([]string, 0, len(ops))
-		for op := range ops {
-			known = append(known, string(op))
-		}
-		sort.Strings(known)
-		resp.Reason = fmt.Sprintf("unknown op %q: this node knows %s", req.Op, strings.Join(known, ", "))
-	}
-	if err := r.RespondJSON(resp); err != nil {
-		s.log.Warn("command not answered", "op", req.Op, "error", err)
-	}
 }
 
 // answer handles a query. It returns at once, another goroutine answers.

@@ -39,6 +39,7 @@ var (
 	errDisconnected = errors.New("connection lost")
 	errSilence      = errors.New("behind the master and nothing arrives")
 	errGap          = errors.New("a message of the log is missing")
+	errRebuild      = errors.New("copies are to be rebuilt from the log")
 	errAskAgain     = errors.New("the master may know a position now that it did not know")
 	errRecovered    = errors.New("a stopped database goes on")
 )

@@ -3,18 +3,31 @@ package agent
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/snapdb/snapdb/subjects"
 )
 
-// logWire carries log lines to the broker. It never blocks and never fails: what
-// does not fit, or finds no connection, is dropped, since every line is in the
-// node's own log too.
-type logWire struct{ lines chan []byte }
+// keptLines is how many log lines a node keeps for who asks.
+const keptLines = subjects.MaxLogLines
 
-func newLogWire() *logWire { return &logWire{make(chan []byte, 256)} }
+// logWire carries log lines to the broker, and keeps the newest. It never blocks
+// and never fails: what does not fit, or finds no connection, is dropped, since
+// every line is in the node's own log too.
+type logWire struct {
+	lines chan []byte
+
+	mu   sync.Mutex
+	kept [][]byte // the oldest first
+}
+
+func newLogWire() *logWire { return &logWire{lines: make(chan []byte, 256)} }
 
 // handler writes records as JSON lines to the wire.
 func (w *logWire) handler() slog.Handler {
@@ -23,11 +36,46 @@ func (w *logWire) handler() slog.Handler {
 
 // Write takes one line.
 func (w *logWire) Write(line []byte) (int, error) {
+	own := bytes.Clone(bytes.TrimSuffix(line, []byte("\n")))
+	w.mu.Lock()
+	if w.kept = append(w.kept, own); len(w.kept) >= 2*keptLines {
+		w.kept = slices.Clone(w.kept[keptLines:])
+	}
+	w.mu.Unlock()
 	select {
-	case w.lines <- bytes.Clone(bytes.TrimSuffix(line, []byte("\n"))):
+	case w.lines <- own:
 	default:
 	}
 	return len(line), nil
+}
+
+// linesAsked is how many lines are shown to who says no number.
+const linesAsked = 100
+
+// newest are the newest n lines of a level and above, the oldest first.
+func (w *logWire) newest(n int, level string) []json.RawMessage {
+	if n == 0 {
+		n = linesAsked
+	}
+	var least slog.Level
+	if err := least.UnmarshalText([]byte(level)); err != nil {
+		least = slog.LevelDebug // none was named
+	}
+	w.mu.Lock()
+	kept := w.kept
+	w.mu.Unlock()
+	lines := []json.RawMessage{}
+	for _, line := range slices.Backward(kept) {
+		var is struct{ Level slog.Level }
+		if len(lines) == n {
+			break
+		}
+		if json.Unmarshal(line, &is) == nil && is.Level >= least {
+			lines = append(lines, line)
+		}
+	}
+	slices.Reverse(lines)
+	return lines
 }
 
 // run publishes lines until ctx ends, and then what is left.

@@ -442,7 +442,7 @@ func TestSlaveObeys(t *testing.T) {
 			return r.State == subjects.CommandDone && json.Unmarshal(r.Output, &st) == nil && st.State == subjects.StateOnline && st.Version == "test"
 		},
 		`{"op":"fly"}`: func(r subjects.CtlResponse) bool {
-			return r.State == subjects.CommandFailed && strings.Contains(r.Reason, "info, ping")
+			return r.State == subjects.CommandFailed && strings.Contains(r.Reason, "known are abort")
 		},
 		`{"op":`: func(r subjects.CtlResponse) bool {
 			return r.State == subjects.CommandFailed && strings.Contains(r.Reason, "malformed")

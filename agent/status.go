@@ -289,8 +289,8 @@ func (s *Slave) Status() subjects.StatusMessage {
 	now := time.Now()
 	st := subjects.StatusMessage{
 		V: subjects.Version, ID: s.id, Boot: s.boot, Cursor: s.way.cursor, Databases: map[string]subjects.DatabaseStatus{},
-		LagMS: s.way.lag(now).Milliseconds(), Foreign: s.foreign, Version: s.o.Version, Labels: s.o.Labels,
-		Started: s.started, OS: runtime.GOOS, Arch: runtime.GOARCH,
+		LagMS: s.way.lag(now).Milliseconds(), Foreign: s.foreign, Version: s.o.Version, Labels: s.labels.all(),
+		Started: s.started, OS: runtime.GOOS, Arch: runtime.GOARCH, Host: s.host.facts(), Power: s.o.Power != nil,
 	}
 	base := subjects.StateOnline
 	switch {

@@ -158,7 +158,7 @@ func (s *Store) saveIdentity(id Identity) error {
 	if err != nil {
 		return fmt.Errorf("encode identity: %w", err)
 	}
-	if err := writeFile(filepath.Join(s.dir, identityFile), append(data, '\n')); err != nil {
+	if err := WriteFile(filepath.Join(s.dir, identityFile), append(data, '\n')); err != nil {
 		return fmt.Errorf("save identity: %w", err)
 	}
 	s.identity = id
@@ -317,6 +317,20 @@ func (s *Store) remove(d *Database) error {
 	return s.setAside(d.name)
 }
 
+// Rebuild sets the file of a database aside and puts an empty one in its place,
+// to which the log can be applied from its creation on.
+func (s *Store) Rebuild(d *Database) error {
+	if err := s.remove(d); err != nil {
+		return err
+	}
+	empty, err := s.createDatabase(entry{d.name, d.inc})
+	if err != nil {
+		return fmt.Errorf("make database %s again: %w", d.name, err)
+	}
+	s.add(empty)
+	return nil
+}
+
 // setAsideUnknown moves database files that the catalog does not list out of
 // the way: left-overs of a drop or a create that a crash cut short, or files
 // somebody put there.
@@ -384,8 +398,8 @@ func (s *Store) emptyTrash(trash string) error {
 	return nil
 }
 
-// writeFile replaces a file so that a crash leaves the old or the new one.
-func writeFile(path string, data []byte) error {
+// WriteFile replaces a file so that a crash leaves the old or the new one.
+func WriteFile(path string, data []byte) error {
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {

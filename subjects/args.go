@@ -48,6 +48,21 @@ func DecodeStrict(data []byte, v any) error {
 	return nil
 }
 
+// DecodeRefusal is the error that an answer of the control plane is; nil if it is
+// none.
+func DecodeRefusal(data []byte) *Error {
+	var failed struct {
+		Error *struct {
+			Code    Code   `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(data, &failed); err != nil || failed.Error == nil {
+		return nil
+	}
+	return Errorf(failed.Error.Code, "%s", failed.Error.Message)
+}
+
 // CheckArgs says what is wrong with the arguments of an operation, whichever node
 // they are for.
 func CheckArgs(op Op, args json.RawMessage) error {

@@ -266,14 +266,8 @@ func (c *Client) doJSON(ctx context.Context, subject string, request, answer any
 	if err != nil {
 		return err
 	}
-	var failed struct {
-		Error *struct {
-			Code    subjects.Code `json:"code"`
-			Message string        `json:"message"`
-		} `json:"error"`
-	}
-	if err := json.Unmarshal(data, &failed); err == nil && failed.Error != nil {
-		return subjects.Errorf(failed.Error.Code, "%s", failed.Error.Message)
+	if refused := subjects.DecodeRefusal(data); refused != nil {
+		return refused
 	}
 	if err := json.Unmarshal(data, answer); err != nil {
 		return fmt.Errorf("read answer: %w", err)

@@ -72,3 +72,6 @@ func (c *Conn) render(sql string) (string, error) {
 	}
 	return out.String(), nil
 }
+
+// Version is SQLite's own, such as 3.50.1.
+func Version() string { return lib.SQLITE_VERSION }
