@@ -190,7 +190,7 @@ func (m *Master) identify(ctx context.Context) error {
 
 // catchUp checks that the log continues every database and applies what they
 // lack, up to the term just claimed. The ill ones could not follow.
-func (m *Master) catchUp(ctx context.Context) (ill map[*exec.Database]error, err error) {
+func (m *Master) catchUp(ctx context.Context) (ill map[*exec.Database]*illness, err error) {
 	term := m.journal.current()
 	for name, head := range m.store.Heads() {
 		if err := m.checkHead(ctx, name, head, term); err != nil {
@@ -220,7 +220,7 @@ func (m *Master) checkHead(ctx context.Context, name string, head subjects.Head,
 
 // open starts the writers, those of ill databases so that they refuse all, and opens
 // the doors.
-func (m *Master) open(ctx context.Context, ill map[*exec.Database]error) error {
+func (m *Master) open(ctx context.Context, ill map[*exec.Database]*illness) error {
 	enrolled, err := m.store.Catalog().Enrolled()
 	if err != nil {
 		return err
@@ -228,10 +228,14 @@ func (m *Master) open(ctx context.Context, ill map[*exec.Database]error) error {
 	m.reader = newReader(m.store)
 	m.fleet = newFleet(m, enrolled)
 	for _, d := range m.store.Databases() {
-		m.startWriter(d, ill[d])
-		if ill[d] != nil {
-			m.fleet.floors[d.Name()] = d.Applied().Number // it has not what the log has for it
+		is := ill[d]
+		if is == nil {
+			m.startWriter(d, nil)
+			continue
 		}
+		m.startWriter(d, is.why)
+		m.fleet.floors[d.Name()] = d.Applied().Number                           // it has not what the log has for it,
+		m.fleet.ledger.open(d.Name(), d.Incarnation(), is.at.Number, m.started) // but slaves have
 	}
 	if m.orders, err = openOrders(m); err != nil {
 		return err

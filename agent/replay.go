@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/exec"
@@ -20,8 +18,14 @@ type replay struct {
 	m      *Master
 	torn   map[string]tear // by database
 	queues map[*exec.Database]*replayQueue
-	bytes  int                      // in all queues
-	ill    map[*exec.Database]error // those whose content turned out not to be the log's
+	bytes  int // in all queues
+	ill    map[*exec.Database]*illness
+}
+
+// illness is of a database whose content turned out not to be the log's.
+type illness struct {
+	why error
+	at  exec.Position // what the log has for it
 }
 
 // replayQueue is what waits to be applied to one database.
@@ -36,7 +40,7 @@ type tear struct{ lost, at uint64 }
 // replay applies the log to all databases up to a position. One whose content turns
 // out not to be the log's stays where it is, and ill says why: that is no fault of
 // the others.
-func (m *Master) replay(ctx context.Context, to uint64) (ill map[*exec.Database]error, err error) {
+func (m *Master) replay(ctx context.Context, to uint64) (ill map[*exec.Database]*illness, err error) {
 	from := to
 	for _, head := range m.store.Heads() {
 		from = min(from, head.Position+1)
@@ -46,8 +50,8 @@ func (m *Master) replay(ctx context.Context, to uint64) (ill map[*exec.Database]
 		return nil, err
 	}
 	for _, d := range m.store.Databases() {
-		if err := r.ill[d]; err != nil {
-			m.log.Error("the database takes no writes: it is not what the log says", "database", d.Name(), "error", err)
+		if is := r.ill[d]; is != nil {
+			m.log.Error("the database takes no writes: it is not what the log says", "database", d.Name(), "error", is.why)
 		}
 	}
 	return r.ill, nil
@@ -59,11 +63,15 @@ func (m *Master) replayRange(ctx context.Context, from, to uint64, wanted func(d
 	if err := r.run(ctx, from, to, wanted); err != nil {
 		return err
 	}
-	return errors.Join(slices.Collect(maps.Values(r.ill))...)
+	var errs []error
+	for _, is := range r.ill {
+		errs = append(errs, is.why)
+	}
+	return errors.Join(errs...)
 }
 
 func newReplay(m *Master) *replay {
-	return &replay{m: m, torn: map[string]tear{}, queues: map[*exec.Database]*replayQueue{}, ill: map[*exec.Database]error{}}
+	return &replay{m: m, torn: map[string]tear{}, queues: map[*exec.Database]*replayQueue{}, ill: map[*exec.Database]*illness{}}
 }
 
 // run applies messages of the log to the databases that are wanted.
@@ -110,7 +118,10 @@ func (r *replay) take(ctx context.Context, msg *subjects.Message) error {
 		r.lost(catalog, catalog.Applied().Number, msg.Header.Inc, msg.Position) // dropped since, or never made
 		return nil
 	}
-	if r.ill[d] != nil {
+	if is := r.ill[d]; is != nil {
+		if r.next(msg, d, is.at) {
+			is.at = exec.Position{Number: msg.Position, Chain: msg.Header.Chain}
+		}
 		return nil
 	}
 	q := r.queues[d]
@@ -141,7 +152,8 @@ func (r *replay) flush(ctx context.Context) error {
 		var diverged *exec.DivergedError
 		switch {
 		case errors.As(err, &diverged):
-			r.ill[d] = fmt.Errorf("%w; reads show it as it was before: restore %s.db from a backup, or remove it while the master is stopped, then it is rebuilt from the log", err, d.Name())
+			r.ill[d] = &illness{at: q.at}
+			r.ill[d].why = fmt.Errorf("%w; reads show it as it was before: restore %s.db from a backup, or remove it while the master is stopped, then it is rebuilt from the log", err, d.Name())
 		case err != nil:
 			return err
 		}
