@@ -246,7 +246,7 @@ func TestCommandsThatCannotBeAreRefused(t *testing.T) {
 		}
 	}
 	for _, subject := range []string{subjects.CommandCancel, subjects.CommandRetry, subjects.CommandList} {
-		if refused := c.control(subject, subjects.CommandQuery{ID: "nope"}, new(subjects.CommandResponse)); refused == nil || refused.Code != subjects.CodeBadRequest {
+		if refused := c.control(subject, subjects.CommandQuery{ID: "nope"}, new(subjects.CommandResponse)); refused == nil || refused.Code != subjects.CodeNotFound {
 			t.Errorf("%s of an unknown command: %v", subject, refused)
 		}
 	}
