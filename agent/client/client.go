@@ -8,7 +8,8 @@
 //
 // It keeps no state of the cluster, retries nothing and hides no failure: a write
 // whose answer is lost is reported as such ([ErrLost]), because only the caller
-// knows whether doing it again is harmless.
+// knows whether doing it again is harmless. Chunks of blobs are the exception:
+// there it always is.
 package client
 
 import (

@@ -238,6 +238,9 @@ func (d *Dispatcher) send(ctx context.Context, r *subjects.CommandRecord, node s
 		d.mu.Unlock()
 		switch {
 		case err == nil:
+			if resp.ID == "" {
+				resp.ID = req.ID // a node that does not know the op does not repeat it
+			}
 			err = d.Report(node, resp)
 		case errors.Is(err, ErrAway):
 			err = d.returned(req.ID, node, away)
