@@ -19,6 +19,8 @@ func complete(cmd *cobra.Command) {
 	for name, fn := range map[string]cobra.CompletionFunc{
 		"ack":    fixed("log", "insync", "all"),
 		"format": fixed(format.Kinds()...),
+		"away":   fixed(string(subjects.AwaySkip), string(subjects.AwayWait), string(subjects.AwayQueue)),
+		"level":  fixed("debug", "info", "warn", "error"),
 		"node":   live(slaveIDs),
 		"db":     live(databaseNames),
 	} {

@@ -98,7 +98,7 @@ some nodes, 5 denied.`, commands()...)
 // commands are all of the program's commands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), nodeCommand(), dbCommand(), benchCommand(), versionCommand(),
+		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), nodeCommand(), commandCommand(), dbCommand(), benchCommand(), versionCommand(),
 	}
 }
 
@@ -153,6 +153,7 @@ func usageError(err error) error { return usage{err} }
 func exitCode(err error) int {
 	var u usage
 	var partly *partlyError
+	var undone *undoneError
 	switch {
 	case err == nil:
 		return exitDone
@@ -160,7 +161,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, client.ErrUnreachable), errors.As(err, &partly) && partly.done == 0:
 		return exitUnreachable
-	case partly != nil, wireCode(err) == subjects.CodeNotAcknowledged:
+	case partly != nil, errors.As(err, &undone), wireCode(err) == subjects.CodeNotAcknowledged:
 		return exitPartly
 	case errors.Is(err, client.ErrDenied), wireCode(err) == subjects.CodeDenied:
 		return exitDenied

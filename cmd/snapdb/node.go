@@ -22,9 +22,9 @@ import (
 const masterID = "master"
 
 func nodeCommand() *cobra.Command {
-	return group("node", "look at the nodes of a cluster, forget one",
-		"node shows the nodes of a cluster: as the master knows them (ls), or as each\nanswers itself (info, ping), and makes the master forget one.",
-		nodeListCommand(), nodeInfoCommand(), nodePingCommand(), nodeForgetCommand())
+	return group("node", "look at the nodes of a cluster, command them",
+		"node shows the nodes of a cluster: as the master knows them (ls), or as each\nanswers itself (info, ping); makes the master forget one; and commands nodes.",
+		append([]*cobra.Command{nodeListCommand(), nodeInfoCommand(), nodePingCommand(), nodeForgetCommand()}, nodeOrders()...)...)
 }
 
 func nodeListCommand() *cobra.Command {
