@@ -21,7 +21,7 @@ func (h *handler) changeCatalog(cmd exec.Command) error {
 		return subjects.Errorf(subjects.CodeBadRequest, `CREATE and DROP DATABASE take no "id": IF [NOT] EXISTS makes them repeat-safe`)
 	}
 	done := make(chan struct{})
-	c := &call{ctx: h.ctx, req: h.req, rule: h.req.Ack, deadline: deadline(h.req, writePatience), wrote: true, answer: func(_ *call, o outcome) {
+	c := &call{begun: time.Now(), ctx: h.ctx, req: h.req, rule: h.req.Ack, deadline: deadline(h.req, writePatience), wrote: true, answer: func(_ *call, o outcome) {
 		h.outcome = o
 		close(done)
 	}}

@@ -42,6 +42,7 @@ func (m *Master) openDoors() error {
 		"exec":    {subjects.Exec, func(r *demand, answer reply) { m.request(r.data, true, answer) }},
 		"query":   {subjects.Query, func(r *demand, answer reply) { m.request(r.data, false, answer) }},
 		"info":    {subjects.ClusterInfo, m.behind(func(_ *demand, answer reply) { m.answerInfo(answer) })},
+		"metrics": {subjects.ClusterMetrics, m.behind(func(_ *demand, answer reply) { m.answerMetrics(answer) })},
 		"forget":  {subjects.Forget, m.behind(func(r *demand, answer reply) { m.answerForget(r.data, answer) })},
 		"blob":    {subjects.BlobGet, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},
 		"put":     {subjects.BlobPut, m.behind(m.answerPut)},
@@ -341,7 +342,7 @@ func (h *handler) await(c *call, done <-chan struct{}) {
 
 // write hands statements to the writer of a database.
 func (m *Master) write(ctx context.Context, s *session, req *subjects.Request, db string, stmts []subjects.Stmt, answer func(*call, outcome)) *call {
-	c := &call{ctx: ctx, req: req, stmts: stmts, session: s, rule: req.Ack, deadline: deadline(req, writePatience), answer: answer, size: requestSize(stmts)}
+	c := &call{begun: time.Now(), ctx: ctx, req: req, stmts: stmts, session: s, rule: req.Ack, deadline: deadline(req, writePatience), answer: answer, size: requestSize(stmts)}
 	if s != nil {
 		c.counters = s.counters
 	}
@@ -549,7 +550,7 @@ func (h *handler) commit() error {
 		return nil // it only read
 	}
 	done := make(chan struct{})
-	c := &call{ctx: h.ctx, req: h.req, rule: h.req.Ack, deadline: deadline(h.req, writePatience), answer: func(_ *call, o outcome) {
+	c := &call{begun: time.Now(), ctx: h.ctx, req: h.req, rule: h.req.Ack, deadline: deadline(h.req, writePatience), answer: func(_ *call, o outcome) {
 		h.outcome = o
 		close(done)
 	}}

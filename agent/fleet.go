@@ -215,6 +215,7 @@ func (f *fleet) again(w *writer, position uint64, c *call) {
 func (f *fleet) waiter(c *call, behind bool, settled func()) *waiter {
 	c.waiter = &waiter{rule: c.rule, deadline: c.deadline, done: func(o outcome) {
 		settled()
+		f.m.meters.write.time(time.Since(c.begun))
 		if behind {
 			o.pending = append([]string{"master"}, o.pending...)
 		}

@@ -60,6 +60,7 @@ var (
 type Master struct {
 	opts    MasterOptions
 	log     *slog.Logger
+	meters  meters
 	boot    string
 	started time.Time
 

@@ -46,6 +46,7 @@ type call struct {
 	size     int
 	session  *session // nil for none
 	rule     subjects.Ack
+	begun    time.Time
 	deadline time.Time // for executing and for the acknowledgement
 	results  subjects.Results
 	counters subjects.Counters // in: the session's; out: after the call
@@ -383,7 +384,10 @@ func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 	w.m.fleet.publishing(w.db.Name())
 	begun := time.Now()
 	position, err := w.m.journal.append(ctx, head, body)
-	w.publishing += (time.Since(begun) - w.publishing) / 8
+	took := time.Since(begun)
+	w.publishing += (took - w.publishing) / 8
+	w.m.meters.publish.time(took)
+	w.m.meters.group.observe(uint64(len(done)))
 	if err != nil {
 		w.unlogged(g, done, err)
 		return

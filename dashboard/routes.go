@@ -26,6 +26,8 @@ type route struct {
 func (s *Server) routes() []route {
 	return []route{
 		{"GET", "/healthz", s.healthz},
+		{"GET", "/readyz", s.readyz},
+		{"GET", "/metrics", s.metricsHandler()},
 		{"GET", apiRoot + "/status", s.getStatus},
 		{"GET", apiRoot + "/nodes", s.getNodes},
 		{"GET", apiRoot + "/nodes/{id}", s.getNode},

@@ -183,3 +183,19 @@ type BlobRequest struct {
 	Offset int64  `json:"offset"`
 	Length int    `json:"length,omitempty"` // 0: BlobChunk
 }
+
+// MetricsResponse answers ClusterMetrics: what the master has counted since it
+// started.
+type MetricsResponse struct {
+	V       int       `json:"v"`
+	Write   Histogram `json:"write"`   // microseconds from a request to its answer
+	Publish Histogram `json:"publish"` // microseconds in which the log stored a group
+	Group   Histogram `json:"group"`   // transactions of a group
+}
+
+// Histogram counts whole numbers by how many bits they have: Counts[i] those from
+// 2^(i-1) to 2^i - 1, the last one all above too.
+type Histogram struct {
+	Counts []uint64 `json:"counts"`
+	Sum    uint64   `json:"sum"`
+}

@@ -43,6 +43,8 @@ const (
 	ClusterInfo = "cluster.info"
 	// Forget is where the master is told to forget a slave that will not come back.
 	Forget = "cluster.forget"
+	// ClusterMetrics answers with what the master has counted.
+	ClusterMetrics = "cluster.metrics"
 	// BlobGet serves chunks of the master's blobs.
 	BlobGet = "blob.get"
 )

@@ -299,6 +299,26 @@ func TestSamplesMakeTheHistory(t *testing.T) {
 	}
 }
 
+func TestMonitoring(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	var a answer
+	h.do("POST", "/api/v1/databases", `{"name":"Shop"}`, http.StatusCreated, &a)
+	h.do("POST", "/api/v1/exec", `{"db":"Shop","sql":"CREATE TABLE t (x)"}`, 200, &a)
+	for path, says := range map[string][]string{
+		"/healthz": {`"ok":true`},
+		"/readyz":  {`"ready":true`, `"Shop":3`},
+		"/metrics": {"snapdb_up 1\n", `snapdb_database_position{database="Shop"} 3`, "snapdb_writes_total 2\n", "snapdb_group_transactions_sum 1\n", "snapdb_write_seconds_count 2\n", "go_goroutines"},
+	} {
+		status, _, data := h.request("GET", path, "")
+		for _, s := range says {
+			if status != 200 || !strings.Contains(string(data), s) {
+				t.Errorf("%s: %d, without %q: %.2000s", path, status, s, data)
+			}
+		}
+	}
+}
+
 func TestNonsenseOnTheSocketClosesIt(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
