@@ -95,17 +95,27 @@ func (s *Slave) readCommand(data []byte, req *subjects.CtlRequest) (op operation
 		return op, fmt.Errorf("this node cannot %s", req.Op)
 	case len(req.ID) > maxCommandID:
 		return op, fmt.Errorf("the id of a command has at most %d characters", maxCommandID)
-	case !req.Expires.IsZero() && time.Now().After(req.Expires):
-		return op, fmt.Errorf("it expired at %s, before the node got it", req.Expires.UTC().Format(time.RFC3339))
 	}
 	return op, nil
+}
+
+// inTime says whether a command may still begin.
+func inTime(req *subjects.CtlRequest) error {
+	if req.Expires.IsZero() || time.Now().Before(req.Expires) {
+		return nil
+	}
+	return fmt.Errorf("it expired at %s, before the node got it", req.Expires.UTC().Format(time.RFC3339))
 }
 
 // perform carries out a command, or accepts it.
 func (s *Slave) perform(op operation, req *subjects.CtlRequest) subjects.CtlResponse {
 	resp := subjects.CtlResponse{Node: s.id, Boot: s.boot, ID: req.ID, Op: req.Op, State: subjects.CommandDone}
 	if !op.task {
-		out, err := op.do(s.life, &doing{s, req.ID, req.Args})
+		var out any
+		err := inTime(req)
+		if err == nil {
+			out, err = op.do(s.life, &doing{s, req.ID, req.Args})
+		}
 		if err == nil && out != nil {
 			resp.Output, err = json.Marshal(out)
 		}
@@ -135,7 +145,10 @@ func (s *Slave) perform(op operation, req *subjects.CtlRequest) subjects.CtlResp
 		defer cancel(nil)
 		out, err := op.do(ctx, &doing{s, req.ID, req.Args})
 		if err != nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
+			err = errNodeStops
+			if cause := context.Cause(ctx); errors.Is(cause, errAborted) {
+				err = cause
+			}
 		}
 		end := s.tasks.finish(req.ID, out, err)
 		s.log.Info("command ended", "command", req.ID, "op", req.Op, "state", end.State, "reason", end.Reason)

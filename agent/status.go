@@ -284,13 +284,14 @@ func (l *lane) ill() bool {
 
 // Status is how the node is now.
 func (s *Slave) Status() subjects.StatusMessage {
+	facts := s.host.facts() // before the lock: a system may take its time to tell
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	st := subjects.StatusMessage{
 		V: subjects.Version, ID: s.id, Boot: s.boot, Cursor: s.way.cursor, Databases: map[string]subjects.DatabaseStatus{},
 		LagMS: s.way.lag(now).Milliseconds(), Foreign: s.foreign, Version: s.o.Version, Labels: s.labels.all(),
-		Started: s.started, OS: runtime.GOOS, Arch: runtime.GOARCH, Host: s.host.facts(), Power: s.o.Power != nil,
+		Started: s.started, OS: runtime.GOOS, Arch: runtime.GOARCH, Host: facts, Power: s.o.Power != nil,
 	}
 	base := subjects.StateOnline
 	switch {

@@ -62,6 +62,9 @@ type task struct {
 // errAborted ends a task that somebody gave up.
 var errAborted = errors.New("given up on demand")
 
+// errNodeStops ends a task because the node does.
+var errNodeStops = errors.New("the node was stopped before it was done")
+
 // openTasks reads what the node remembers. interrupted says what has become of a
 // task in which the node ended.
 func openTasks(dir string, interrupted func(*task)) (*tasks, error) {
@@ -103,7 +106,11 @@ func (t *tasks) write(k *task) error {
 	if err := t.journal.Append(k); err != nil {
 		return err
 	}
-	for len(t.order) > keptTasks && t.byID[t.order[0]].Reported {
+	for len(t.order) > keptTasks {
+		old := t.byID[t.order[0]]
+		if !old.Reported || !old.Resp.State.Ended() {
+			break
+		}
 		delete(t.byID, t.order[0])
 		t.order = t.order[1:]
 	}
@@ -125,12 +132,17 @@ func (t *tasks) begin(req *subjects.CtlRequest, cancel context.CancelCauseFunc) 
 	if k := t.byID[req.ID]; k != nil {
 		return k.Resp, false, nil
 	}
+	if err := inTime(req); err != nil { // which counts only for what has not begun
+		return resp, false, err
+	}
 	k := &task{Accepted: time.Now(), cancel: cancel,
 		Resp: subjects.CtlResponse{Node: t.node, Boot: t.boot, ID: req.ID, Op: req.Op, State: subjects.CommandAccepted}}
+	t.enter(k) // first, or writing could leave it out of a journal made anew
 	if err := t.write(k); err != nil {
+		delete(t.byID, req.ID)
+		t.order = t.order[:len(t.order)-1]
 		return k.Resp, false, fmt.Errorf("remember the command: %w", err)
 	}
-	t.enter(k)
 	t.running.Add(1)
 	return k.Resp, true, nil
 }

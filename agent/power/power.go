@@ -78,6 +78,20 @@ func run(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
+// Announce shows a message to whoever is logged in, as well as that can be done:
+// a message nobody could be shown does not keep the machine on.
+func (h *Host) Announce(ctx context.Context, message string) {
+	if h.OS != "windows" && message != "" {
+		_ = h.Run(ctx, "wall", message)
+	}
+}
+
+// Off powers the machine off at once.
+func (h *Host) Off(ctx context.Context) error { return h.Do(ctx, Off, 0, "") }
+
+// Reboot restarts the machine at once.
+func (h *Host) Reboot(ctx context.Context) error { return h.Do(ctx, Reboot, 0, "") }
+
 // Do waits for the grace, tells whoever is logged in, and powers the machine
 // off or reboots it. The context or Abort end the wait.
 func (h *Host) Do(ctx context.Context, action Action, grace time.Duration, message string) error {
@@ -90,10 +104,7 @@ func (h *Host) Do(ctx context.Context, action Action, grace time.Duration, messa
 		return err
 	}
 	defer h.end()
-	if h.OS != "windows" && message != "" {
-		// A message nobody could be shown does not keep the machine on.
-		_ = h.Run(ctx, "wall", message)
-	}
+	h.Announce(ctx, message)
 	timer := time.NewTimer(time.Until(o.at))
 	defer timer.Stop()
 	select {

@@ -9,11 +9,13 @@ import (
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/agent/power"
 	"github.com/snapdb/snapdb/subjects"
 )
 
 func slaveCommand() *cobra.Command {
 	o := agent.SlaveOptions{Version: version}
+	allowPower := false
 	cmd := &cobra.Command{
 		Use:   "slave",
 		Short: "run a slave: a node that keeps a copy of every database",
@@ -37,6 +39,9 @@ While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 			if !cmd.Flags().Changed("data") && o.ID != "" {
 				o.Dir = stateDir("slave-" + o.ID)
 			}
+			if allowPower {
+				o.Power = power.System()
+			}
 			o.Logger = newLogger(cmd.ErrOrStderr())
 			return runSlave(cmd, o)
 		},
@@ -47,6 +52,7 @@ While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 	f.StringVar(&o.ID, "id", "", "`NAME` of the node; kept in the data directory (default: the one kept there, else made from the host name)")
 	f.StringToStringVar(&o.Labels, "label", nil, "`KEY=VALUE` to tell the node by; may be given several times")
 	f.Lookup("label").DefValue = "" // none, which would be shown as []
+	f.BoolVar(&allowPower, "allow-power", false, "let commands power this machine off and restart it")
 	return cmd
 }
 
