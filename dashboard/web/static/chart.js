@@ -201,8 +201,8 @@ function path(points, x, f, i, filled, gap) {
 		}
 	}
 	return s('g', { class: `s${i % COLOURS}` }, runs.map((r) => {
-		const d = r.length === 1 ? `M${r[0]}h0.5` : `M${r.join('L')}`;
-		return [filled && r.length > 1 && s('path', { class: 'area', d: `${d}L${r.at(-1).split(',')[0]},${f.base}L${r[0].split(',')[0]},${f.base}Z` }), s('path', { class: 'line', d })];
+		const d = r.length === 1 ? `M${r[0]}h0.01` : `M${r.join('L')}`;
+		return [filled && r.length > 1 && s('path', { class: 'area', d: `${d}L${r.at(-1).split(',')[0]},${f.base}L${r[0].split(',')[0]},${f.base}Z` }), s('path', { class: r.length === 1 ? 'line spot' : 'line', d })];
 	}));
 }
 

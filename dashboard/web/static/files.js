@@ -96,7 +96,7 @@ function ready() {
 	const chosen = table.chosen.size;
 	text($('chosen'), chosen > 0 ? `${count(chosen, 'node')} chosen` : 'choose at least one');
 	$('as-field').hidden = wallpaper();
-	text($('go').querySelector('span'), wallpaper() ? `Set wallpaper of ${count(chosen, 'node')}` : `Push to ${count(chosen, 'node')}`);
+	text($('go').querySelector('span'), `${wallpaper() ? 'Set wallpaper' : 'Push'}${chosen > 0 ? ` ${wallpaper() ? 'of' : 'to'} ${count(chosen, 'node')}` : ''}`);
 	$('go').disabled = !file || chosen === 0 || (wallpaper() && problem !== '');
 }
 ready();

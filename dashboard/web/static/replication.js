@@ -72,10 +72,10 @@ const past = new History(live, { show: (samples, window) => {
 	const common = { kind: 'line', x: 'time', span: window, gap: 5000 };
 	const last = samples.at(-1);
 	put(facts.writes.value, rate(last?.writes_s), h('small', {}, ' /s'));
-	charts.writes.show({ ...common, least: 1, series: [{ name: 'writes/s', points: samples.map((s) => [s.t, s.writes_s ?? null]) }] });
+	charts.writes.show({ ...common, least: 4, series: [{ name: 'writes/s', points: samples.map((s) => [s.t, s.writes_s ?? null]) }] });
 	charts.bytes.show({ ...common, least: 1000, format: bytes, series: [{ name: 'log', points: samples.map((s) => [s.t, s.log_bytes ?? null]) }] });
 	charts.ack.show({ ...common, least: 1, format: ms, series: perNode(samples, (n) => n.ack_ms) });
-	charts.behind.show({ ...common, least: 1, series: perNode(samples, (n, s) => Math.max(0, s.head - n.position)) });
+	charts.behind.show({ ...common, least: 4, series: perNode(samples, (n, s) => Math.max(0, s.head - n.position)) });
 } });
 past.load().catch((err) => put($('trouble'), troubleBox(err, { dismiss: () => put($('trouble')) })));
 

@@ -1,0 +1,103 @@
+//go:build linux
+
+package browser_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// A person watches the first page while slaves join, one of them dies, and the
+// master itself is killed and comes back.
+func TestNodesPageFollowsTheCluster(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 0)
+	b := newTab(t, true)
+	awaitPanel(c, b)
+	b.sees("#list", "No node has joined yet")
+	if line := b.text(".command-line code"); line != "snapdb slave --nats nats://"+c.nats+" --id snap1 --data snap1" {
+		t.Errorf("the command to join is %q", line)
+	}
+
+	c.startSlave("snap1")
+	c.startSlave("snap2")
+	b.row("snap1", "online")
+	b.row("snap2", "online")
+	b.sees("#tally", "2 online")
+
+	// What is chosen stays chosen while rows change.
+	b.do(clickTick("snap2"))
+	c.slaves["snap2"].kill()
+	b.row("snap2", "offline")
+	b.sees("#bulk", "1 node chosen")
+
+	c.master.kill()
+	b.sees("#banner", "Live updates lost")
+	if dim := eval[string](b, `getComputedStyle(document.querySelector("#list")).opacity`); dim == "1" {
+		t.Error("what is old is not dimmed")
+	}
+	c.master.start()
+	await(t, func() string {
+		if eval[bool](b, `document.querySelector("#banner").hidden && document.documentElement.dataset.live === "up"`) {
+			return ""
+		}
+		return "the page is not live again: " + b.text("#banner")
+	})
+	b.row("snap1", "online")
+}
+
+// The dialog in front of a shutdown names the nodes, and neither Enter nor Escape
+// does harm.
+func TestShutdownDialogFocusesCancel(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	b := newTab(t, false)
+	awaitPanel(c, b)
+	b.row("snap1", "online")
+	b.row("snap2", "online")
+	b.do(clickTick("snap1"), clickTick("snap2"))
+	b.press("Shut down…")
+	b.sees("dialog", "Shut down 2 nodes")
+	for _, id := range []string{"snap1", "snap2", "agent", "host"} {
+		b.sees("dialog", id)
+	}
+	if focus := eval[string](b, `document.activeElement.innerText`); focus != "Cancel" {
+		t.Errorf("the focus is on %q", focus)
+	}
+	if !eval[bool](b, `document.querySelector("dialog button[type=submit]").disabled`) {
+		t.Error("two nodes can be shut down without typing anything")
+	}
+	eval[bool](b, `(() => {
+		const i = document.querySelector("dialog input.mono");
+		i.value = "2 nodes";
+		i.dispatchEvent(new Event("input", { bubbles: true }));
+		return true;
+	})()`)
+	if eval[bool](b, `document.querySelector("dialog button[type=submit]").disabled`) {
+		t.Error("what was to be typed was typed, and the button is still off")
+	}
+	b.press("Cancel")
+	if !c.slaves["snap1"].running() || !c.slaves["snap2"].running() {
+		t.Error("a node ended after Cancel")
+	}
+}
+
+// What comes from the cluster gets into pages as text, whatever it is.
+func TestNamesAreNotExecuted(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	b := newTab(t, false)
+	const evil = `<img src=x onerror=document.title='taken'>`
+	c.sql("CREATE DATABASE Evil")
+	c.sql(`CREATE TABLE "`+evil+`" ("`+evil+`" TEXT DEFAULT '`+strings.ReplaceAll(evil, "'", "''")+`')`, "--db", "Evil")
+	c.sql(`INSERT INTO "`+evil+`" DEFAULT VALUES`, "--db", "Evil")
+	awaitPanel(c, b)
+	b.open(c.url + "/databases?db=Evil")
+	b.sees("#tables", evil)
+	b.sees(".gridbox td.text", evil)
+	b.press("Columns")
+	b.sees("#shown", evil)
+	if eval[bool](b, `document.title === "taken" || document.querySelector("main img") !== null`) {
+		t.Error("a name became HTML")
+	}
+}

@@ -1,0 +1,105 @@
+//go:build linux
+
+package browser_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// write puts SQL into the editor, as typing does.
+func (b *tab) write(sql string) {
+	b.t.Helper()
+	eval[bool](b, fmt.Sprintf(`(() => {
+		const e = document.querySelector("#sql");
+		e.value = %q;
+		e.dispatchEvent(new Event("input", { bubbles: true }));
+		return true;
+	})()`, sql))
+}
+
+func TestSQLTypedIsOnSlavesAndInTheChart(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	b := newTab(t, false)
+	c.sql("CREATE DATABASE Shop")
+	awaitPanel(c, b)
+	b.row("snap1", "online")
+	b.row("snap2", "online")
+	b.open(c.url + "/sql?db=Shop")
+	b.live()
+	await(t, func() string {
+		if eval[string](b, `document.querySelector("#db").value`) != "Shop" {
+			return "the database cannot be chosen yet"
+		}
+		return ""
+	})
+	const sql = "CREATE TABLE sales (region TEXT, amount REAL); INSERT INTO sales VALUES ('north', 12.5), ('south', 30), ('east', 7)"
+	b.do(chromedp.SendKeys(chromedp.ID("sql"), sql))
+	b.click("#run")
+	b.sees("#outcome", "3 rows changed")
+	b.sees("#outcome", "applied by snap1, snap2")
+	for _, id := range []string{"snap1", "snap2"} {
+		if got := rows(t, c.sql("SELECT count(*) AS n FROM sales", "--db", "Shop", "--node", id)); got[0]["n"] != 3.0 {
+			t.Errorf("%s has %v", id, got)
+		}
+	}
+
+	b.write("SELECT region, amount FROM sales ORDER BY amount DESC")
+	b.click("#run")
+	b.sees("#result-head h2", "3 rows")
+	b.press("Chart")
+	await(t, func() string {
+		if n := eval[int](b, `document.querySelectorAll(".chart .bar").length`); n != 3 {
+			return fmt.Sprintf("the chart has %d bars", n)
+		}
+		return ""
+	})
+	if label := eval[string](b, `document.querySelector(".chart svg").getAttribute("aria-label")`); !strings.Contains(label, "south 30") {
+		t.Errorf("the chart says of itself %q", label)
+	}
+
+	// What would empty a table asks first, and Escape is a no.
+	b.write("DELETE FROM sales")
+	b.click("#run")
+	b.sees("dialog", "it has no WHERE")
+	b.press("Cancel")
+	if got := rows(t, c.sql("SELECT count(*) AS n FROM sales", "--db", "Shop")); got[0]["n"] != 3.0 {
+		t.Errorf("after Cancel there are %v", got)
+	}
+}
+
+// Ten thousand rows do not become ten thousand elements, and the last one can be
+// reached by the keyboard.
+func TestLongResultsStayFast(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 0)
+	b := newTab(t, false)
+	c.sql("CREATE DATABASE Many")
+	awaitPanel(c, b)
+	b.open(c.url + "/sql?db=Many")
+	b.live()
+	await(t, func() string {
+		if eval[string](b, `document.querySelector("#db").value`) != "Many" {
+			return "the database cannot be chosen yet"
+		}
+		return ""
+	})
+	b.write("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) SELECT i, 'row ' || i AS words, 9007199254740993 AS large FROM n")
+	b.click("#run")
+	b.sees("#result-head h2", "10,000 rows")
+	if n := eval[int](b, `document.querySelectorAll(".gridbox tbody tr").length`); n > 200 {
+		t.Errorf("%d rows are in the page", n)
+	}
+	b.sees(".gridbox tbody", "9007199254740993")
+	eval[bool](b, `(() => {
+		const box = document.querySelector(".gridbox");
+		box.focus();
+		for (const key of ["ArrowDown", "End"]) box.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+		return true;
+	})()`)
+	b.sees(".gridbox td.active", "10000")
+}
