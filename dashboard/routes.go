@@ -48,6 +48,7 @@ func (s *Server) routes() []route {
 		{"GET", apiRoot + "/files/{digest}", s.getFile},
 		{"GET", apiRoot + "/logs", s.getLogs},
 		{"GET", apiRoot + "/history", s.getHistory},
+		{"GET", apiRoot + "/openapi.json", s.getOpenAPI},
 		{"GET", apiRoot + "/live", s.live},
 	}
 }

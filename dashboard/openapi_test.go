@@ -1,0 +1,30 @@
+package dashboard
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestEveryRouteIsDescribedAndNothingElse(t *testing.T) {
+	var doc struct {
+		Paths map[string]map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(openapi, &doc); err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{hub: &hub{}}
+	for _, r := range s.routes() {
+		methods := doc.Paths[r.path]
+		method := strings.ToLower(r.method)
+		if _, ok := methods[method]; !ok {
+			t.Errorf("%s %s is not described", r.method, r.path)
+		}
+		delete(methods, method)
+	}
+	for path, left := range doc.Paths {
+		for method := range left {
+			t.Errorf("%s %s is described, but is not there", method, path)
+		}
+	}
+}
