@@ -66,8 +66,9 @@ func (s *Slave) getChunk(ctx context.Context, r subjects.BlobRequest) ([]byte, e
 	if err != nil {
 		return nil, fmt.Errorf("get blob: %w", err)
 	}
-	if why := msg.Header.Get(micro.ErrorHeader); why != "" {
-		return nil, fmt.Errorf("get blob: the master says: %s", why)
+	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
+		refused := subjects.Errorf(subjects.Code(code), "%s", msg.Header.Get(micro.ErrorHeader))
+		return nil, fmt.Errorf("get blob: the master says: %w", refused)
 	}
 	return msg.Data, nil
 }
@@ -124,8 +125,13 @@ func (b *blobReader) persist() ([]byte, error) {
 	}
 }
 
-// outOfReach says whether an error is of the connection, not of the blob.
+// outOfReach says whether an error is of the connection, or of a master that starts,
+// stops or has too much to do, not of the blob.
 func outOfReach(err error) bool {
+	var refused *subjects.Error
+	if errors.As(err, &refused) {
+		return refused.Code == subjects.CodeBusy || refused.Code == subjects.CodeUnavailable
+	}
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected)
 }

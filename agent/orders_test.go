@@ -1,11 +1,14 @@
 package agent_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -304,16 +307,7 @@ func TestFilesArrivePieceByPiece(t *testing.T) {
 	digest := hex.EncodeToString(sum[:])
 	put := func(digest string, size, offset int, chunk []byte) (subjects.BlobPutResponse, *subjects.Error) {
 		t.Helper()
-		msg, err := nc.RequestMsgWithContext(testContext(t), &nats.Msg{Subject: subjects.BlobPut, Data: chunk, Header: nats.Header{
-			subjects.HeaderDigest: {digest}, subjects.HeaderSize: {fmt.Sprint(size)}, subjects.HeaderOffset: {fmt.Sprint(offset)}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var resp subjects.BlobPutResponse
-		if refused := subjects.DecodeRefusal(msg.Data); refused != nil {
-			return resp, refused
-		}
-		return resp, jsonError(json.Unmarshal(msg.Data, &resp))
+		return putChunk(t, nc, digest, size, offset, chunk)
 	}
 	for _, step := range []struct {
 		offset, to int
@@ -343,11 +337,77 @@ func TestFilesArrivePieceByPiece(t *testing.T) {
 	}
 }
 
-func second(_ subjects.BlobPutResponse, err *subjects.Error) *subjects.Error { return err }
-
-func jsonError(err error) *subjects.Error {
-	if err == nil {
-		return nil
+func putChunk(t *testing.T, nc *nats.Conn, digest string, size, offset int, chunk []byte) (resp subjects.BlobPutResponse, refused *subjects.Error) {
+	t.Helper()
+	msg, err := nc.RequestMsgWithContext(testContext(t), &nats.Msg{Subject: subjects.BlobPut, Data: chunk, Header: nats.Header{
+		subjects.HeaderDigest: {digest}, subjects.HeaderSize: {fmt.Sprint(size)}, subjects.HeaderOffset: {fmt.Sprint(offset)}}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return subjects.Errorf(subjects.CodeInternal, "%v", err)
+	if refused := subjects.DecodeRefusal(msg.Data); refused != nil {
+		return resp, refused
+	}
+	if err := json.Unmarshal(msg.Data, &resp); err != nil {
+		t.Fatal(err)
+	}
+	return resp, nil
 }
+
+// put gives the master a file and returns its digest.
+func (c *cluster) put(data []byte) string {
+	c.t.Helper()
+	sum := sha256.Sum256(data)
+	digest := hex.EncodeToString(sum[:])
+	nc := c.nats()
+	for at := 0; ; {
+		resp, refused := putChunk(c.t.(*testing.T), nc, digest, len(data), at, data[at:min(len(data), at+subjects.BlobChunk)])
+		if refused != nil {
+			c.t.Fatal(refused)
+		}
+		if resp.Done {
+			return digest
+		}
+		at = int(resp.Offset)
+	}
+}
+
+func TestFilesArePushedAndFetchedWhateverHappensMeanwhile(t *testing.T) {
+	c := newCluster(t, agent.MasterOptions{}, "s1", "s2")
+	data := make([]byte, 40<<20+7)
+	for i := range data {
+		data[i] = byte(i * i >> 7)
+	}
+	args, err := json.Marshal(subjects.PushArgs{Digest: c.put(data), Size: int64(len(data)), Name: "deep/er/big.bin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpPush, Args: args, All: true})[0]
+	until(t, "some of it has arrived", func() bool {
+		n := c.command(subjects.CommandList, subjects.CommandQuery{ID: r.ID})[0].Nodes[0]
+		return n.Progress > 0 || n.State.Ended()
+	})
+	c.stopMaster()
+	c.startMaster()
+	c.untilStands(r.ID, "s1 done, s2 done")
+	for _, id := range []string{"s1", "s2"} {
+		got, err := os.ReadFile(filepath.Join(c.dir, id, "files", "deep", "er", "big.bin"))
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%s has %d bytes, %v; want %d", id, len(got), err, len(data))
+		}
+	}
+	if err := os.WriteFile(filepath.Join(c.dir, "s2", "files", "own.txt"), data[:1<<20], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpFetch, Args: json.RawMessage(`{"name":"own.txt"}`), All: true})[0]
+	c.untilStands(r.ID, "s1 failed, s2 done")
+	var info subjects.FileInfo
+	if err := json.Unmarshal(c.command(subjects.CommandList, subjects.CommandQuery{ID: r.ID})[0].Nodes[1].Output, &info); err != nil || info.Size != 1<<20 {
+		t.Fatalf("fetched %+v, %v", info, err)
+	}
+	if got := request(t, c.nats(), subjects.BlobGet, []byte(`{"digest":"`+info.Digest+`"}`)); !bytes.Equal(got, data[:len(got)]) || len(got) == 0 {
+		t.Errorf("the master has %d other bytes", len(got))
+	}
+	c.untilInSync("s1", "s2")
+}
+
+func second(_ subjects.BlobPutResponse, err *subjects.Error) *subjects.Error { return err }

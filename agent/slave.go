@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/snapdb/snapdb/agent/files"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -76,6 +77,7 @@ type Slave struct {
 	service micro.Service  // used by the main goroutine only
 	tasks   *tasks         // commands that change something
 	labels  *labels
+	files   *files.Folder
 	host    *machine
 	leaving atomic.Bool // a command ends the node
 	reader  *reader
@@ -148,6 +150,13 @@ func (s *Slave) begin() error {
 	s.reader = newReader(s.store)
 	var err error
 	if s.labels, err = openLabels(s.o.Dir, s.o.Labels); err != nil {
+		return err
+	}
+	free := func() (int64, error) {
+		free, err := exec.FreeBytes(s.o.Dir)
+		return int64(min(free, 1<<62)), err
+	}
+	if s.files, err = files.Open(filepath.Join(s.o.Dir, "files"), files.KeepFree(DefaultDiskReserve, free)); err != nil {
 		return err
 	}
 	if s.tasks, err = openTasks(s.o.Dir, interrupted); err != nil {
@@ -295,7 +304,7 @@ func (s *Slave) takeDown(wg *sync.WaitGroup) error {
 	}
 	s.nc.Close()
 	s.abort()
-	return errors.Join(append(errs, s.store.Close())...)
+	return errors.Join(append(errs, s.files.Close(), s.store.Close())...)
 }
 
 // beat publishes the status, looks whether the log still comes, and writes the

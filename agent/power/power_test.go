@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/snapdb/snapdb/agent/power"
 )
@@ -24,83 +23,47 @@ func recorder(system string, refuse ...string) (*power.Host, *[]string) {
 }
 
 func TestEverySystemIsAskedInItsOwnWords(t *testing.T) {
-	for _, c := range []struct {
-		system string
-		action power.Action
-		want   []string
-	}{
-		{"linux", power.Off, []string{"wall bye", "systemctl poweroff"}},
-		{"linux", power.Reboot, []string{"wall bye", "systemctl reboot"}},
-		{"windows", power.Off, []string{"shutdown /s /t 0"}},
-		{"windows", power.Reboot, []string{"shutdown /r /t 0"}},
-		{"darwin", power.Off, []string{"wall bye", "shutdown -h now"}},
-		{"darwin", power.Reboot, []string{"wall bye", "shutdown -r now"}},
+	for system, want := range map[string][]string{
+		"linux":   {"wall bye", "systemctl poweroff", "systemctl reboot"},
+		"darwin":  {"wall bye", "shutdown -h now", "shutdown -r now"},
+		"windows": {"shutdown /s /t 0", "shutdown /r /t 0"},
 	} {
-		h, ran := recorder(c.system)
-		if err := h.Do(t.Context(), c.action, 0, "bye"); err != nil {
-			t.Fatal(err)
+		h, ran := recorder(system)
+		h.Announce(t.Context(), "bye")
+		if err := errors.Join(h.Off(t.Context()), h.Reboot(t.Context())); err != nil {
+			t.Errorf("%s: %v", system, err)
 		}
-		if !slices.Equal(*ran, c.want) {
-			t.Errorf("%s %s ran %q, want %q", c.system, c.action, *ran, c.want)
+		if !slices.Equal(*ran, want) {
+			t.Errorf("%s ran %q, want %q", system, *ran, want)
 		}
+	}
+	h, ran := recorder("plan9")
+	if h.Off(t.Context()) == nil || h.Reboot(t.Context()) == nil || len(*ran) > 0 {
+		t.Errorf("on a system of which nothing is known: %q", *ran)
 	}
 }
 
 func TestARefusalFallsBackAndThenSaysWhichRightsAreMissing(t *testing.T) {
-	h, ran := recorder("linux", "wall", "systemctl", "shutdown")
-	err := h.Do(t.Context(), power.Off, 0, "bye")
-	if err == nil || !strings.Contains(err.Error(), "polkit") {
-		t.Fatalf("got %v", err)
+	h, ran := recorder("linux", "systemctl", "shutdown")
+	if err := h.Off(t.Context()); err == nil || !strings.Contains(err.Error(), "polkit") {
+		t.Errorf("got %v", err)
 	}
-	if want := []string{"wall bye", "systemctl poweroff", "shutdown -h now"}; !slices.Equal(*ran, want) {
-		t.Fatalf("ran %q, want %q", *ran, want)
-	}
-}
-
-func TestOnePendingActionAtATimeAndAbortEndsIt(t *testing.T) {
-	h, ran := recorder("linux")
-	waiting := make(chan struct{})
-	inner := h.Run
-	h.Run = func(ctx context.Context, name string, args ...string) error {
-		defer close(waiting)
-		return inner(ctx, name, args...)
-	}
-	if h.Abort() {
-		t.Fatal("aborted nothing")
-	}
-	done := make(chan error, 1)
-	go func() { done <- h.Do(t.Context(), power.Reboot, time.Hour, "soon") }()
-	<-waiting
-	var pending *power.PendingError
-	if err := h.Do(t.Context(), power.Off, 0, ""); !errors.As(err, &pending) || pending.Action != power.Reboot {
-		t.Fatalf("got %v, want the pending reboot", err)
-	}
-	if !h.Abort() {
-		t.Fatal("there was a pending action")
-	}
-	if err := <-done; !errors.Is(err, power.ErrAborted) {
-		t.Fatalf("got %v", err)
-	}
-	if want := []string{"wall soon"}; !slices.Equal(*ran, want) {
-		t.Fatalf("ran %q, want %q", *ran, want)
+	if want := []string{"systemctl poweroff", "shutdown -h now"}; !slices.Equal(*ran, want) {
+		t.Errorf("ran %q, want %q", *ran, want)
 	}
 }
 
-func TestTheContextEndsTheGrace(t *testing.T) {
-	h, ran := recorder("linux")
+func TestNothingHappensWhenItWasGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := h.Do(ctx, power.Off, time.Hour, ""); !errors.Is(err, context.Canceled) {
-		t.Fatalf("got %v", err)
-	}
-	if len(*ran) != 0 {
-		t.Fatalf("ran %q", *ran)
+	h, ran := recorder("linux")
+	if h.Off(ctx) == nil || len(*ran) > 0 {
+		t.Errorf("ran %q", *ran)
 	}
 }
 
-func TestTheRealMachineIsOutOfReachOfTests(t *testing.T) {
-	h := power.System()
-	if err := h.Run(t.Context(), "true"); !errors.Is(err, power.ErrTesting) {
-		t.Fatalf("got %v", err)
+func TestTheRealMachineRefusesInsideATest(t *testing.T) {
+	if err := power.System().Reboot(t.Context()); !errors.Is(err, power.ErrTesting) {
+		t.Errorf("got %v", err)
 	}
 }
