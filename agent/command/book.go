@@ -65,7 +65,11 @@ func OpenBook(path string, changed func(subjects.CommandRecord)) (*Book, error) 
 			b.enter(l.Record)
 		case r != nil:
 			for _, n := range l.Nodes {
-				r.Nodes[slices.IndexFunc(r.Nodes, func(o subjects.NodeOutcome) bool { return o.Node == n.Node })] = n
+				i := slices.IndexFunc(r.Nodes, func(o subjects.NodeOutcome) bool { return o.Node == n.Node })
+				if i < 0 {
+					return fmt.Errorf("command %s was not for node %s", l.ID, n.Node)
+				}
+				r.Nodes[i] = n
 			}
 			r.Ended = ended(r)
 		}
