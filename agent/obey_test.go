@@ -1,11 +1,18 @@
 package agent_test
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/subjects"
@@ -85,4 +92,59 @@ func TestShutdownIsGivenUpWhileItsGraceRuns(t *testing.T) {
 	if resp := c.ctl("s1", `{"op":"shutdown","id":"never","args":{"grace_ms":3600000}}`); resp.State != subjects.CommandFailed || !strings.Contains(resp.Reason, "stopped before") {
 		t.Errorf("the repetition was answered %+v", resp)
 	}
+}
+
+// upload gives the master a file, and returns its digest.
+func (c *cluster) upload(data []byte) string {
+	c.t.Helper()
+	sum := sha256.Sum256(data)
+	digest, nc := hex.EncodeToString(sum[:]), c.nats()
+	for offset := 0; offset < len(data); {
+		msg, err := nc.RequestMsgWithContext(testContext(c.t), &nats.Msg{Subject: subjects.BlobPut, Data: data[offset:min(len(data), offset+4<<20)], Header: nats.Header{
+			subjects.HeaderDigest: {digest}, subjects.HeaderSize: {fmt.Sprint(len(data))}, subjects.HeaderOffset: {fmt.Sprint(offset)}}})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		var resp subjects.BlobPutResponse
+		if err := json.Unmarshal(msg.Data, &resp); err != nil || resp.Offset <= int64(offset) {
+			c.t.Fatalf("put at %d: %s, %v", offset, msg.Data, err)
+		}
+		offset = int(resp.Offset)
+	}
+	return digest
+}
+
+func TestFilesReachNodesAndComeBackAlsoAcrossAMasterRestart(t *testing.T) {
+	c := newCluster(t, agent.MasterOptions{}, "s1")
+	data := bytes.Repeat([]byte("snapdb's own file\n"), 2_000_000)
+	digest := c.upload(data)
+	push := subjects.CommandRequest{Op: subjects.OpPush, All: true, ID: "push",
+		Args: json.RawMessage(fmt.Sprintf(`{"name":"docs/a.bin","size":%d,"digest":%q}`, len(data), digest))}
+	c.command(subjects.CommandSend, push)
+	until(t, "the node has it", func() bool { return c.stands("push") != "s1 queued" && c.stands("push") != "s1 sent" })
+	c.stopMaster()
+	c.startMaster()
+	c.untilStands("push", "s1 done")
+	if got, err := os.ReadFile(filepath.Join(c.dir, "s1", "files", "docs", "a.bin")); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("the node has %d bytes of %d, %v", len(got), len(data), err)
+	}
+	own := []byte("made on the node")
+	if err := os.WriteFile(filepath.Join(c.dir, "s1", "files", "own.txt"), own, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpFetch, Nodes: []string{"s1"}, Args: json.RawMessage(`{"name":"own.txt"}`)})[0]
+	c.untilStands(r.ID, "s1 done")
+	var info subjects.FileInfo
+	if err := json.Unmarshal(c.command(subjects.CommandList, subjects.CommandQuery{ID: r.ID})[0].Nodes[0].Output, &info); err != nil {
+		t.Fatal(err)
+	}
+	if got := request(t, c.nats(), subjects.BlobGet, []byte(`{"digest":"`+info.Digest+`"}`)); !bytes.Equal(got, own) {
+		t.Errorf("%+v came back as %q", info, got)
+	}
+	if resp := c.ctl("s1", `{"op":"files"}`); !strings.Contains(string(resp.Output), "docs/a.bin") || !strings.Contains(string(resp.Output), "own.txt") {
+		t.Errorf("files are listed as %s %s", resp.State, resp.Output)
+	}
+	r = c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpFetch, All: true, Args: json.RawMessage(`{"name":"missing"}`)})[0]
+	c.untilStands(r.ID, "s1 failed")
+	c.untilInSync("s1")
 }
