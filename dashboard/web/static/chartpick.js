@@ -15,7 +15,8 @@ export function study({ columns, types = [], rows }) {
 		if (values.length === 0 || values.every((v) => kindOf(v) === 'blob')) return c;
 		if (numbers === values.length) c.kind = looksLikeEpoch(name, values) ? 'time' : 'number';
 		else c.kind = values.every((v) => typeof v === 'string' && instant(v) !== null) ? 'time' : 'text';
-		c.id = c.kind === 'number' && c.distinct === rows.length && values.every((v) => Number.isInteger(Number(v))) && /(^|_)(id|rowid|key|nr|no)$|Id$/i.test(name);
+		c.whole = c.kind === 'number' && values.every((v) => Number.isInteger(Number(v)));
+		c.id = c.whole && c.distinct === rows.length && /(^|_)(id|rowid|key|nr|no)$|Id$/i.test(name);
 		c.ordinal = c.kind === 'number' && /^(year|month|week|day|hour|minute|quarter|jahr|n|i|x|step|bucket)$/i.test(name);
 		return c;
 	});
@@ -49,6 +50,9 @@ export function choose(result) {
 		if (result.rows.length > 200 && best.distinct > MOST_BARS && measures.length >= 2) return { kind: 'scatter', x: measures[0].i, y: [measures[1].i] };
 		return { kind: 'bar', x: best.i, y: similar(measures, result) };
 	}
+	// A few rows with a number of their own each, as GROUP BY makes them.
+	const first = measures.find((c) => c.i === 0 && c.whole && c.distinct === result.rows.length);
+	if (first && measures.length >= 2 && result.rows.length <= 30) return { kind: 'bar', x: 0, y: similar(measures.filter((c) => c !== first), result) };
 	if (measures.length >= 2) return { kind: 'scatter', x: measures[0].i, y: [measures[1].i] };
 	if (measures.length === 1) {
 		const id = cols.find((c) => c.id || c.ordinal);

@@ -20,7 +20,7 @@ export class History {
 
 	// load fetches what the master has.
 	async load() {
-		const answer = await get(`history${this.#node ? `?node=${encodeURIComponent(this.#node)}` : ''}`);
+		const answer = await get(`history?node=${encodeURIComponent(this.#node ?? '*')}`);
 		const last = answer.samples?.at(-1)?.t ?? 0;
 		this.#samples = [...(answer.samples ?? []), ...this.#samples.filter((s) => s.t > last)];
 		this.#draw();

@@ -48,7 +48,7 @@ export class LogList {
 		if (skipped > 0) lines = [{ cut: `${count(skipped, 'line')} left out: they came faster than this page takes them`, time: lines[0]?.time }, ...lines];
 		for (const line of lines) {
 			if (line.node && !this.#nodes.has(line.node)) this.#addNode(line.node);
-			line.text = `${line.msg ?? line.cut ?? ''} ${attrsWords(line.attrs)}`.toLowerCase();
+			line.text = `${line.msg ?? line.cut ?? ''} ${attrsWords(line)}`.toLowerCase();
 		}
 		if (this.#paused) {
 			this.#held.push(...lines);
@@ -150,7 +150,7 @@ export class LogList {
 
 	#row(line) {
 		if (line.cut) return h('div', { class: 'logline cut' }, h('span', { class: 'rest' }, line.cut));
-		const words = attrsWords(line.attrs);
+		const words = attrsWords(line);
 		return h('div', { class: `logline ${line.level.toLowerCase()}${line === this.#open ? ' open' : ''}`, onclick: () => this.#show(line) },
 			h('time', { title: full(line.time) }, clock.format(moment(line.time))), h('span', { class: 'level' }, line.level), h('span', { class: 'node' }, line.node),
 			h('span', { class: 'rest' }, h('span', { class: 'msg' }, this.#marked(line.msg)), words && h('span', { class: 'attrs' }, this.#marked(words))));
@@ -168,7 +168,7 @@ export class LogList {
 		this.#detail.hidden = this.#open === null;
 		if (this.#open) {
 			const b = button('Copy', { name: 'copy', onclick: () => copy(JSON.stringify({ time: line.time, node: line.node, level: line.level, msg: line.msg, ...line.attrs }), b) });
-			put(this.#detail, h('dl', { class: 'list' }, [['time', full(line.time)], ['node', line.node], ['level', line.level], ['message', line.msg], ...Object.entries(line.attrs ?? {}).map(([k, v]) => [k, value(v)])].map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)])),
+			put(this.#detail, h('dl', { class: 'list' }, [['time', full(line.time)], ['node', line.node], ['level', line.level], ['message', line.msg], ...attrsOf(line).map(([k, v]) => [k, value(v)])].map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)])),
 				b, button('Close', { name: 'cross', kind: 'plain', square: true, onclick: () => this.#show(line) }));
 		}
 		this.#later();
@@ -177,6 +177,7 @@ export class LogList {
 
 const value = (v) => (typeof v === 'string' ? v : JSON.stringify(v));
 
-function attrsWords(attrs) {
-	return Object.entries(attrs ?? {}).map(([k, v]) => `${k}=${value(v)}`).join(' ');
-}
+// attrsOf leaves out what is empty, and the node, which has a column of its own.
+const attrsOf = (line) => Object.entries(line.attrs ?? {}).filter(([k, v]) => v !== '' && !(k === 'node' && v === line.node));
+
+const attrsWords = (line) => attrsOf(line).map(([k, v]) => `${k}=${value(v)}`).join(' ');

@@ -18,10 +18,10 @@ const table = new Table({
 		{ id: 'seen', label: 'Last seen', value: (n) => moment(n.last_seen), show: (cell, n) => attr(text(cell, age(n.last_seen)), 'title', full(n.last_seen)) },
 		{ id: 'applied', label: 'Applied', num: true, value: applied, show: (cell, n) => text(cell, number(applied(n))) },
 		{ id: 'behind', label: 'Behind', num: true, value: behind, show: showLag },
-		{ id: 'cpu', label: 'CPU', num: true, value: (n) => n.status?.host?.cpu_percent, show: (cell, n) => meter(cell, n.status?.host?.cpu_percent) },
+		{ id: 'cpu', label: 'CPU', num: true, value: cpu, show: (cell, n) => meter(cell, cpu(n)) },
 		{ id: 'memory', label: 'Memory', num: true, value: (n) => memory(n), show: (cell, n) => meter(cell, memory(n)) },
 		{ id: 'disk', label: 'Disk', num: true, value: (n) => disk(n), show: (cell, n) => meter(cell, disk(n), n.status?.host && `${bytes(n.status.host.disk_free)} free of ${bytes(n.status.host.disk_total)}`) },
-		{ id: 'os', label: 'System', value: (n) => system(n), show: (cell, n) => attr(text(cell, system(n) ?? '–'), 'title', n.status?.host?.kernel) },
+		{ id: 'os', label: 'System', value: (n) => system(n), show: (cell, n) => attr(text(cell, system(n) ?? '–'), 'title', n.status && `${n.status.os}/${n.status.arch} ${n.status.host?.kernel ?? ''}`) },
 		{ id: 'version', label: 'Version', data: true, value: (n) => n.status?.version },
 		{ id: 'labels', label: 'Labels', wide: true, value: (n) => words(n).join(' ') || null, show: showLabels },
 	],
@@ -76,10 +76,15 @@ function meter(cell, value, hint) {
 	attr(cell, 'title', hint);
 }
 
-const memory = (n) => share(n.status?.host?.memory_used, n.status?.host?.memory_total);
+// What a node that is away said last of its load is no news.
+function cpu(n) {
+	return commanding.away(n) ? null : n.status?.host?.cpu_percent;
+}
+
+const memory = (n) => (commanding.away(n) ? null : share(n.status?.host?.memory_used, n.status?.host?.memory_total));
 const disk = (n) => (n.status?.host ? share(n.status.host.disk_total - n.status.host.disk_free, n.status.host.disk_total) : null);
 const share = (part, whole) => (whole > 0 ? (100 * part) / whole : null);
-const system = (n) => (n.status ? `${n.status.host?.platform || n.status.os} ${n.status.arch}` : null);
+const system = (n) => (n.status ? n.status.host?.platform || `${n.status.os} ${n.status.arch}` : null);
 const words = (n) => Object.entries(n.status?.labels ?? {}).map(([k, v]) => `${k}=${v}`).sort();
 
 function showLabels(cell, n) {
@@ -99,7 +104,7 @@ function search(word) {
 function narrow() {
 	const wanted = $('filter').value.toLowerCase().split(/\s+/).filter(Boolean);
 	table.filter(wanted.length === 0 ? null : (n) => {
-		const text = [n.id, n.state, system(n), n.status?.version, n.status?.host?.hostname, ...words(n)].join(' ').toLowerCase();
+		const text = [n.id, n.state, system(n), n.status?.os, n.status?.arch, n.status?.version, n.status?.host?.hostname, ...words(n)].join(' ').toLowerCase();
 		return wanted.every((w) => text.includes(w));
 	});
 	none.hidden = table.shown > 0;
