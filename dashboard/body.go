@@ -107,19 +107,6 @@ func (p *parameters) number(name string, least, most, otherwise uint64) uint64 {
 	return n
 }
 
-// flag is a parameter that is true or false.
-func (p *parameters) flag(name string) bool {
-	text, ok := p.values[name]
-	if !ok {
-		return false
-	}
-	yes, err := strconv.ParseBool(text)
-	if err != nil {
-		p.fail("%s must be true or false, not %q", name, clip(text))
-	}
-	return yes
-}
-
 // node is a parameter that names a node, or the master.
 func (p *parameters) node(name string) string {
 	id := p.values[name]
