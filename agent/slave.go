@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,12 +140,10 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 
 // begin gives the node its id and a connection.
 func (s *Slave) begin() error {
-	s.id = s.store.Identity().ID
+	// A new directory keeps the id once the node is let in with it.
+	s.id = cmp.Or(s.store.Identity().ID, s.o.ID)
 	if s.id == "" {
 		s.id = newNodeID()
-		if err := s.store.SetID(s.id); err != nil {
-			return err
-		}
 	}
 	s.log = s.log.With("node", s.id)
 	s.reader = newReader(s.store)

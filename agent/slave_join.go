@@ -64,6 +64,7 @@ type stay struct {
 // join asks to be let in until it is. It returns nil without error when the
 // slave is stopped, and an error when there is no use in asking again.
 func (s *Slave) join(pause *backOff) (*stay, error) {
+	told := s.service != nil // that the connection was lost is said already
 	for first := s.service == nil; ; {
 		resp, err := s.ask()
 		if s.life.Err() != nil {
@@ -83,7 +84,13 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 		case errors.As(err, &refused):
 			s.setRefused(err.Error())
 		default:
-			s.log.Debug("not joined yet", "error", err)
+			if last := s.nc.LastError(); !s.nc.IsConnected() && last != nil {
+				err = last
+			}
+			if !told {
+				s.log.Warn("waiting for the master", "url", s.o.URL, "error", err)
+			}
+			told = true
 		}
 		pause.wait(s.life, &s.online)
 		if s.life.Err() != nil {
@@ -118,8 +125,11 @@ func (s *Slave) ask() (*subjects.JoinResponse, error) {
 	if errors.Is(err, exec.ErrCluster) {
 		return nil, &RefusedError{s.id, subjects.Refusal{Code: subjects.RefusedCluster, Reason: err.Error()}}
 	}
+	if err == nil {
+		err = s.store.SetID(s.id)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("remember cluster: %w", err)
+		return nil, fmt.Errorf("remember cluster and id: %w", err)
 	}
 	return &resp, nil
 }

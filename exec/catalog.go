@@ -282,12 +282,14 @@ func (s *Snapshot) Show(ctx context.Context, cmd Command, out *subjects.Results)
 		return fmt.Errorf("show: %w", err)
 	}
 	defer rows.Close()
-	before := out.Rows()
+	mark, before := out.Mark(), out.Rows()
 	more, err := rows.Page(out, PageBytes)
 	if err != nil {
+		out.Rewind(mark)
 		return fmt.Errorf("show: %w", err)
 	}
 	if cmd.Verb != ShowTables && out.Rows() == before {
+		out.Rewind(mark)
 		return subjects.Errorf(subjects.CodeSyntax, "no such table: %s", cmd.Name)
 	}
 	if more {

@@ -30,7 +30,7 @@ const (
 // Options of a Store.
 type Options struct {
 	Role Role
-	// ID of the node; "" takes the one the directory has.
+	// ID that the directory must have, if it has one; "": any.
 	ID string
 	// Spill makes room for a body too large for a message. Needed on a master.
 	Spill func() (Spill, error)
@@ -129,7 +129,7 @@ func (s *Store) load() error {
 func (s *Store) loadIdentity() error {
 	data, err := os.ReadFile(filepath.Join(s.dir, identityFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.saveIdentity(Identity{Format: formatVersion, Role: s.opts.Role, ID: s.opts.ID})
+		return s.saveIdentity(Identity{Format: formatVersion, Role: s.opts.Role})
 	}
 	if err != nil {
 		return fmt.Errorf("read identity: %w", err)
@@ -145,9 +145,6 @@ func (s *Store) loadIdentity() error {
 		return fmt.Errorf("%w: it is a %s's, not a %s's: give another --data", ErrRole, id.Role, s.opts.Role)
 	case s.opts.ID != "" && id.ID != "" && id.ID != s.opts.ID:
 		return fmt.Errorf("%w: it is %s's, not %s's: give another --data or --id %s", ErrNodeID, id.ID, s.opts.ID, id.ID)
-	case id.ID == "" && s.opts.ID != "":
-		id.ID = s.opts.ID
-		return s.saveIdentity(id)
 	}
 	s.identity = id
 	return nil
@@ -169,6 +166,9 @@ func (s *Store) saveIdentity(id Identity) error {
 func (s *Store) SetID(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.identity.ID == id {
+		return nil
+	}
 	if s.identity.ID != "" {
 		return fmt.Errorf("%w: it is %s's", ErrNodeID, s.identity.ID)
 	}

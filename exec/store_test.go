@@ -54,6 +54,13 @@ func TestDataDirectoryKeepsItsIdentity(t *testing.T) {
 	if _, err := exec.Open(dir, slave); !errors.Is(err, exec.ErrInUse) {
 		t.Errorf("opened a second time: %v", err)
 	}
+	// Not the id's before its node was let in with it.
+	if id := n.Identity().ID; id != "" {
+		t.Errorf("the id %s is kept at once", id)
+	}
+	if err := n.SetID("snap1"); err != nil {
+		t.Error(err)
+	}
 	if err := n.SetID("snap2"); !errors.Is(err, exec.ErrNodeID) {
 		t.Errorf("given another id: %v", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -39,6 +40,9 @@ snapdbench is made for it and dropped afterwards.`,
 			report, err := bench.Run(cmd.Context(), o)
 			if err != nil {
 				return err
+			}
+			if report.Ops == 0 && report.Errors > 0 {
+				return fmt.Errorf("nothing was measured: all %d operations failed, the first: %s", report.Errors, report.FirstError)
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), report)

@@ -57,8 +57,14 @@ that every node holds the same, and stays until Ctrl-C.`,
 		Example: "  snapdb demo\n  snapdb demo --for 10s --nats 127.0.0.1:0",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkListen(listen); err != nil {
+				return flagError(cmd, "nats", err)
+			}
 			if err := checkPanel(http); err != nil {
 				return flagError(cmd, "http", err)
+			}
+			if cmd.Flags().Changed("for") && lasts <= 0 {
+				return flagError(cmd, "for", fmt.Errorf("must be positive, not %v", lasts))
 			}
 			return demo(cmd.Context(), cmd.OutOrStdout(), listen, http, lasts)
 		},

@@ -83,6 +83,9 @@ func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string) (err erro
 	if p != nil {
 		fmt.Fprintf(cmd.OutOrStdout(), "panel at %s\n", p.URL())
 	}
+	if !loopback(o.Listen) {
+		o.Logger.Warn("whoever reaches this address can run SQL and command the nodes: there is no login yet", "address", o.Listen)
+	}
 	fmt.Fprintf(cmd.OutOrStdout(), "master ready at %s\n", m.URL())
 	return m.Wait(ctx)
 }

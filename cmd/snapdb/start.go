@@ -63,9 +63,12 @@ func checkPanel(addr string) error {
 
 // checkListen says whether an address can be listened at.
 func checkListen(addr string) error {
-	_, port, err := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("%q is not HOST:PORT: %w", addr, err)
+	}
+	if host == "" {
+		return fmt.Errorf("%q names no host: 127.0.0.1:%s is for this machine only, 0.0.0.0:%s for every network that it is in", addr, port, port)
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return fmt.Errorf("%q is not HOST:PORT: the port must be a number up to 65535", addr)
@@ -84,6 +87,9 @@ func checkServers(servers string) error {
 		u, err := url.Parse(s)
 		if err != nil || u.Hostname() == "" {
 			return errors.New("must be an address like nats://127.0.0.1:4222")
+		}
+		if n, err := strconv.Atoi(u.Port()); u.Port() != "" && (err != nil || n < 1 || n > 65535) {
+			return fmt.Errorf("the port must be a number from 1 to 65535, not %s", u.Port())
 		}
 		switch u.Scheme {
 		case "nats", "tls", "ws", "wss":
@@ -113,4 +119,14 @@ func stateHome() string {
 		return "snapdb" // here, for want of a better place
 	}
 	return filepath.Join(home, ".local", "state", "snapdb")
+}
+
+// loopback says whether an address that can be listened at is this machine's own.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
