@@ -16,6 +16,7 @@ import (
 
 	"github.com/snapdb/snapdb/agent/blob"
 	"github.com/snapdb/snapdb/agent/command"
+	"github.com/snapdb/snapdb/agent/desktop"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -239,6 +240,14 @@ func (o *orders) checkFile(q *subjects.CommandRequest) error {
 	info, err := f.Stat()
 	if err == nil && info.Size() != file.Size {
 		err = subjects.Errorf(subjects.CodeBadRequest, "the file %s has %d bytes, not %d", file.Digest, info.Size(), file.Size)
+	}
+	if err == nil && q.Op == subjects.OpWallpaper {
+		if file.Size > desktop.MaxImageBytes {
+			return subjects.Errorf(subjects.CodeBadRequest, "the image has %d bytes, at most %d are taken", file.Size, desktop.MaxImageBytes)
+		}
+		if _, _, _, err := desktop.CheckImage(f); err != nil {
+			return subjects.Errorf(subjects.CodeBadRequest, "%v", err)
+		}
 	}
 	return err
 }

@@ -36,6 +36,8 @@ type SlaveOptions struct {
 	Labels map[string]string
 	// Power powers the machine off on command; nil: such commands are refused.
 	Power Power
+	// Wallpaper is the desktop of the user as whom this runs; nil: there is none.
+	Wallpaper Wallpaper
 	// Version of this snapdb.
 	Version string
 	// Logger gets what the operator should know. Default: slog.Default().

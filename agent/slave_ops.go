@@ -50,17 +50,18 @@ func args[A any](t *doing) (a A) {
 // operations are what a node can be told to do.
 func (s *Slave) operations() map[subjects.Op]operation {
 	return map[subjects.Op]operation{
-		subjects.OpPing:     {do: func(context.Context, *doing) (any, error) { return nil, nil }},
-		subjects.OpInfo:     {do: func(context.Context, *doing) (any, error) { return s.Status(), nil }},
-		subjects.OpLogs:     {do: s.doLogs},
-		subjects.OpAbort:    {do: s.doAbort},
-		subjects.OpFiles:    {do: s.doFiles},
-		subjects.OpLabel:    {do: s.doLabel, task: true},
-		subjects.OpPush:     {do: s.doPush, task: true, long: true},
-		subjects.OpFetch:    {do: s.doFetch, task: true, long: true},
-		subjects.OpShutdown: {do: s.doShutdown, task: true, long: true},
-		subjects.OpReboot:   {do: s.doReboot, task: true, long: true},
-		subjects.OpResync:   {do: s.doResync, task: true, long: true},
+		subjects.OpPing:      {do: func(context.Context, *doing) (any, error) { return nil, nil }},
+		subjects.OpInfo:      {do: func(context.Context, *doing) (any, error) { return s.Status(), nil }},
+		subjects.OpLogs:      {do: s.doLogs},
+		subjects.OpAbort:     {do: s.doAbort},
+		subjects.OpFiles:     {do: s.doFiles},
+		subjects.OpLabel:     {do: s.doLabel, task: true},
+		subjects.OpPush:      {do: s.doPush, task: true, long: true},
+		subjects.OpFetch:     {do: s.doFetch, task: true, long: true},
+		subjects.OpWallpaper: {do: s.doWallpaper, task: true, long: true},
+		subjects.OpShutdown:  {do: s.doShutdown, task: true, long: true},
+		subjects.OpReboot:    {do: s.doReboot, task: true, long: true},
+		subjects.OpResync:    {do: s.doResync, task: true, long: true},
 	}
 }
 

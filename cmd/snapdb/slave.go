@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/agent/desktop"
 	"github.com/snapdb/snapdb/agent/power"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -42,6 +44,7 @@ While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 			if allowPower {
 				o.Power = power.System()
 			}
+			o.Wallpaper = desktop.Session{Dir: filepath.Join(o.Dir, "wallpaper")}
 			o.Logger = newLogger(cmd.ErrOrStderr())
 			return runSlave(cmd, o)
 		},
