@@ -122,20 +122,6 @@ func (h *house) do(method, path, body string, status int, answer any) {
 	}
 }
 
-// until waits for a condition.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(20 * time.Second); !ok(); {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
-}
-
 // socket is a browser that watches.
 type socket struct {
 	t    testing.TB
