@@ -28,6 +28,7 @@ type cluster struct {
 	c      *client.Client
 
 	power   agent.Power      // of slaves started from now on
+	desktop agent.Wallpaper  // likewise
 	clients []*client.Client // closed at the end
 }
 
@@ -95,7 +96,7 @@ func (c *cluster) stopMaster() {
 
 func (c *cluster) startSlave(id string) *agent.Slave {
 	c.t.Helper()
-	s, err := agent.StartSlave(context.Background(), agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Power: c.power, Version: "test", Logger: quiet()})
+	s, err := agent.StartSlave(context.Background(), agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Power: c.power, Wallpaper: c.desktop, Version: "test", Logger: quiet()})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -89,6 +89,7 @@ type puller struct {
 
 	batch []Entry
 	asked amount // asked for and neither arrived nor refused
+	drain bool   // ask for nothing until everything asked for is settled
 	last  uint64 // number of the last message that the consumer sent
 }
 
@@ -128,7 +129,19 @@ func (p *puller) next(ctx context.Context) ([]Entry, error) {
 }
 
 // ask keeps as much on its way as may be.
+//
+// A message that fits into none of the pulls ends them all. Asking for the room of
+// the first while the others are not known to be over would be asking for less than
+// everything again, and so on for ever, each pull too small in turn. Messages and
+// bytes are both counted because a pull that has delivered its messages is over
+// without a word about the bytes left, and the other way round.
 func (p *puller) ask() error {
+	if p.drain {
+		if p.asked.messages > 0 && p.asked.bytes > 0 {
+			return nil
+		}
+		p.asked, p.drain = amount{}, false
+	}
 	if p.asked.bytes > aheadBytes/2 && p.asked.messages > aheadMessages/2 {
 		return nil
 	}
@@ -161,13 +174,14 @@ func (p *puller) take(msg *nats.Msg) error {
 		p.asked.bytes -= msg.Size()
 		return p.add(msg)
 	}
-	switch msg.Header.Get(headerStatus) {
+	switch status := msg.Header.Get(headerStatus); status {
 	case "100": // still there
 		return nil
 	case "408", "409": // this pull is over
 		messages, merr := strconv.Atoi(msg.Header.Get(headerMessagesLeft))
 		bytes, berr := strconv.Atoi(msg.Header.Get(headerBytesLeft))
 		if merr == nil && berr == nil {
+			p.drain = p.drain || status == "409" // too small for the next message
 			p.asked.messages -= messages
 			p.asked.bytes -= bytes
 			return nil
