@@ -102,6 +102,7 @@ type Slave struct {
 	counted uint64            // position up to which unreadable messages were counted
 	gaps    map[uint64]uint64 // incarnation → position from which it joined again once
 	rebuild []string          // databases to be rebuilt from the log before the next join
+	unbuilt map[string]error  // why those of the last time could not be
 }
 
 // StartSlave opens the data directory and sets out to join. It does not wait for
@@ -121,7 +122,7 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 	}
 	s := &Slave{
 		o: o, boot: randomID(), started: time.Now(), changed: make(chan struct{}, 1), done: make(chan struct{}),
-		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, wire: newLogWire(), crew: newCrew(maxQueries), host: &machine{dir: o.Dir},
+		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, unbuilt: map[string]error{}, wire: newLogWire(), crew: newCrew(maxQueries), host: &machine{dir: o.Dir},
 	}
 	s.log = slog.New(teeHandler{o.Logger.Handler(), s.wire.handler()})
 	var err error

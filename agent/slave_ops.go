@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -270,6 +271,7 @@ func (s *Slave) doResync(ctx context.Context, t *doing) (any, error) {
 			goals[name] = known
 		}
 		s.rebuild = append(s.rebuild, name)
+		delete(s.unbuilt, name)
 	}
 	s.mu.Unlock()
 	s.leave(errRebuild)
@@ -283,8 +285,12 @@ func (s *Slave) rebuilt(ctx context.Context, t *doing, goals map[string]subjects
 		left := []string{}
 		s.mu.Lock()
 		waiting := len(s.rebuild) > 0
+		failed := maps.Clone(s.unbuilt)
 		s.mu.Unlock()
 		for name, goal := range goals {
+			if err := failed[name]; err != nil {
+				return nil, fmt.Errorf("database %s: %w", name, err)
+			}
 			d, err := s.store.Database(name)
 			if err != nil {
 				continue // dropped, or just being made again
@@ -334,6 +340,9 @@ func (s *Slave) rebuildAsked() {
 		}
 		if err := s.store.Rebuild(d); err != nil {
 			s.log.Error("a copy cannot be rebuilt", "database", name, "error", err)
+			s.mu.Lock()
+			s.unbuilt[name] = err
+			s.mu.Unlock()
 			continue
 		}
 		s.log.Info("copy set aside, to be rebuilt from the log", "database", name)
