@@ -93,11 +93,12 @@ func (f *fleet) forget(ctx context.Context, id string) error {
 	defer f.joining.Unlock()
 	f.mu.Lock()
 	mem, known := f.members[id], f.ledger.slaves[id] != nil
+	ended := mem == nil || mem.gone
 	f.mu.Unlock()
 	switch {
 	case !known:
 		return subjects.Errorf(subjects.CodeBadRequest, "no slave %q is enrolled", id)
-	case mem != nil && f.m.broker.Client(mem.conn) != 0:
+	case !ended && f.m.broker.Client(mem.conn) != 0:
 		return subjects.Errorf(subjects.CodeBadRequest, "%s is connected, and would be enrolled again at once: stop it first", id)
 	}
 	if err := f.m.store.Catalog().Forget(id); err != nil {

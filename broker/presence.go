@@ -28,7 +28,8 @@ func (b *Broker) Watch(fn func(Presence)) {
 }
 
 // Client is the number of the newest connection of a client of exactly that name,
-// 0 if none is connected now.
+// 0 if none is connected now. For a moment after Watch told of a connection's end
+// the server may still list it.
 func (b *Broker) Client(name string) (number uint64) {
 	b.mu.RLock()
 	srv := b.srv
