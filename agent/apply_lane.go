@@ -10,8 +10,8 @@ import (
 	"github.com/snapdb/snapdb/subjects"
 )
 
-// lane brings the messages of one database to it, one batch after another. Its
-// goroutine lives while there is something to apply.
+// lane brings the messages of one database to it, one batch after another. While
+// there is something to apply it has a goroutine of the slave's crew.
 type lane struct {
 	s  *Slave
 	db *exec.Database
@@ -54,10 +54,9 @@ func (l *lane) push(ctx context.Context, m *subjects.Message) error {
 		if l.bytes+len(m.Data) <= laneBytes || len(l.queue) == 0 {
 			l.queue = append(l.queue, m)
 			l.bytes += len(m.Data)
-			if !l.running {
+			if !l.running && l.s.lanes.do(l.run) { // refused only when the slave is closing
 				l.running = true
 				l.ended.Add(1)
-				l.s.lanes.Go(l.run)
 			}
 			l.mu.Unlock()
 			return nil

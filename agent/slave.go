@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	mathrand "math/rand/v2"
 	"net"
 	"os"
@@ -74,11 +75,11 @@ type Slave struct {
 	end     context.CancelFunc
 	work    context.Context // ends when applies in hand must not go on
 	abort   context.CancelFunc
-	lanes   sync.WaitGroup // goroutines of lanes
-	crew    *crew          // answers queries
-	asking  sync.Map       // *nodeQuery of sessions, being answered
-	service micro.Service  // used by the main goroutine only
-	tasks   *tasks         // commands that change something
+	lanes   *crew         // goroutines of lanes
+	crew    *crew         // answers queries
+	asking  sync.Map      // *nodeQuery of sessions, being answered
+	service micro.Service // used by the main goroutine only
+	tasks   *tasks        // commands that change something
 	labels  *labels
 	files   *files.Folder
 	host    *machine
@@ -122,7 +123,8 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 	}
 	s := &Slave{
 		o: o, boot: randomID(), started: time.Now(), changed: make(chan struct{}, 1), done: make(chan struct{}),
-		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, unbuilt: map[string]error{}, wire: newLogWire(), crew: newCrew(maxQueries), host: &machine{dir: o.Dir},
+		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, unbuilt: map[string]error{}, wire: newLogWire(), crew: newCrew(maxQueries), lanes: newCrew(math.MaxInt),
+		host: &machine{dir: o.Dir},
 	}
 	s.log = slog.New(teeHandler{o.Logger.Handler(), s.wire.handler()})
 	var err error
@@ -293,7 +295,7 @@ func (s *Slave) takeDown(wg *sync.WaitGroup) error {
 	for _, l := range lanes {
 		l.halt()
 	}
-	s.lanes.Wait()
+	s.lanes.close()
 	late.Stop()
 	s.crew.close()
 	s.reader.close()
