@@ -99,12 +99,35 @@ func TestRepeatedRequests(t *testing.T) {
 		}
 	}
 	same("at once")
+	other := func(what string) {
+		t.Helper()
+		for _, r := range []subjects.Request{
+			{SQL: "INSERT INTO t (y) VALUES (7)"},
+			{SQL: req.SQL + " -- again"},
+			{Stmts: []subjects.Stmt{{SQL: req.SQL}, {SQL: "DELETE FROM t"}}},
+		} {
+			r.DB, r.ID = "a", req.ID
+			if msg := c.fails(subjects.CodeBadRequest, r); !strings.Contains(msg, `the id "once" was used for another request`) {
+				t.Errorf("%s: message %q", what, msg)
+			}
+		}
+		same(what)
+	}
+	other("after other requests with its id")
+	withArgs := func(args ...subjects.Value) subjects.Request {
+		return subjects.Request{DB: "a", SQL: "UPDATE t SET y = y WHERE ? IS NOT NULL", Args: args, ID: "args"}
+	}
+	if _, err := c.try(withArgs(subjects.IntegerValue(5))); err != nil {
+		t.Fatal(err)
+	}
+	c.fails(subjects.CodeBadRequest, withArgs(subjects.RealValue(5)))
 	c.do("a", "CREATE TABLE other (x)")
 	same("later")
 	c.stopMaster()
 	c.startMaster()
 	c.untilInSync("s1")
 	same("after a restart")
+	other("after a restart, and other requests with its id")
 
 	// The rule is that of the repeated request.
 	c.stopSlave("s1")

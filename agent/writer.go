@@ -325,7 +325,11 @@ func (w *writer) execute(g *exec.Group, c *call, until time.Time) (later bool, e
 	if until.IsZero() || until.After(c.deadline) {
 		until = c.deadline
 	}
-	tx, err := g.Open(subjects.Txn{Now: time.Now().UnixMilli(), Seed: rand.Uint64(), Counters: c.counters, ID: c.req.ID})
+	head := subjects.Txn{Now: time.Now().UnixMilli(), Seed: rand.Uint64(), Counters: c.counters, ID: c.req.ID}
+	if head.ID != "" {
+		head.Request = subjects.DigestStmts(c.stmts)
+	}
+	tx, err := g.Open(head)
 	if err != nil {
 		return false, fmt.Errorf("open transaction: %w", err)
 	}

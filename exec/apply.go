@@ -263,7 +263,7 @@ func (d *Database) applyTxn(state *connState, src txnSource, each func() error) 
 		}
 	}
 	if head.ID != "" {
-		if err := d.saveRequest(head.ID, head.Now, results.Bytes()); err != nil {
+		if err := d.saveRequest(head, results.Bytes()); err != nil {
 			return fmt.Errorf("remember request id: %w", err)
 		}
 	}

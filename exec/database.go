@@ -56,7 +56,8 @@ CREATE TABLE _snapdb_requests (
   id TEXT PRIMARY KEY,
   at INTEGER NOT NULL,
   position INTEGER,
-  results BLOB
+  results BLOB,
+  request INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX _snapdb_requests_at ON _snapdb_requests (at);
 `
@@ -109,10 +110,13 @@ func (d *Database) open() error {
 		return err
 	}
 	d.applied.Store(&pos)
+	if err := d.addRequestColumn(); err != nil {
+		return err
+	}
 	for sql, to := range map[string]**engine.Stmt{
 		"UPDATE _snapdb_applied SET position=?, chain=?":                &d.setPos,
 		"UPDATE _snapdb_requests SET position=? WHERE position IS NULL": &d.setIDs,
-		"SELECT position, results FROM _snapdb_requests WHERE id=?":     &d.findID,
+		findRequest:   &d.findID,
 		ageRequests:   &d.ageIDs,
 		pruneRequests: &d.pruneIDs,
 		keepRequest:   &d.saveID,
@@ -123,6 +127,19 @@ func (d *Database) open() error {
 	}
 	d.version, err = d.w.DataVersion()
 	return err
+}
+
+// addRequestColumn brings a file up to date that was made before the digest of a
+// request was kept with its answer.
+func (d *Database) addRequestColumn() error {
+	row, err := queryRow(d.w, "SELECT 1 FROM pragma_table_info('_snapdb_requests') WHERE name = 'request'")
+	if err == nil && row == nil {
+		err = d.w.Exec("ALTER TABLE _snapdb_requests ADD COLUMN request INTEGER")
+	}
+	if err != nil {
+		return fmt.Errorf("look for the digests of requests: %w", err)
+	}
+	return nil
 }
 
 // readPosition reads the applied row and checks that the file is what the
@@ -257,28 +274,29 @@ const (
 	ageRequests = `INSERT INTO _snapdb_requests (id, at, position) VALUES ('', ?1, ?1)
  ON CONFLICT (id) DO UPDATE SET at = at + max(0, min(?1 - position, 60000)), position = ?1`
 	pruneRequests = "DELETE FROM _snapdb_requests WHERE at < (SELECT at FROM _snapdb_requests WHERE id = '') - 3600000"
-	keepRequest   = "INSERT INTO _snapdb_requests (id, at, results) SELECT ?, at, ? FROM _snapdb_requests WHERE id = ''"
+	keepRequest   = "INSERT INTO _snapdb_requests (id, at, results, request) SELECT ?, at, ?, ? FROM _snapdb_requests WHERE id = ''"
+	findRequest   = "SELECT position, results, request FROM _snapdb_requests WHERE id=?"
 )
 
 // maxSavedResults is the size of an answer that is kept for a repeated request. Of a
 // larger one everything but the rows is kept, and it says so.
 const maxSavedResults = 1 << 20
 
-// saveRequest remembers the answer of a request.
-func (d *Database) saveRequest(id string, now int64, results []byte) error {
+// saveRequest remembers the answer of a request, and what was asked.
+func (d *Database) saveRequest(t *subjects.Txn, results []byte) error {
 	if len(results) > maxSavedResults {
 		var err error
 		if results, err = withoutRows(results); err != nil {
 			return err
 		}
 	}
-	if err := run(d.ageIDs, subjects.IntegerValue(now)); err != nil {
+	if err := run(d.ageIDs, subjects.IntegerValue(t.Now)); err != nil {
 		return err
 	}
 	if err := run(d.pruneIDs); err != nil {
 		return err
 	}
-	return run(d.saveID, subjects.TextValue(id), subjects.BlobValue(results))
+	return run(d.saveID, subjects.TextValue(t.ID), subjects.BlobValue(results), subjects.IntegerValue(int64(t.Request)))
 }
 
 // withoutRows makes results say that there were rows instead of having them. If even
@@ -304,14 +322,20 @@ func withoutRows(results []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-func (d *Database) lookupRequest(id string, out *subjects.Results) (position uint64, found bool, err error) {
+// lookupRequest finds what was answered to a request with the id of t. That must
+// have been the same request; a file or a log of before that was kept does not say,
+// and then it is believed.
+func (d *Database) lookupRequest(t *subjects.Txn, out *subjects.Results) (position uint64, found bool, err error) {
 	defer d.findID.Reset()
-	if err := d.findID.Bind([]subjects.Value{subjects.TextValue(id)}); err != nil {
+	if err := d.findID.Bind([]subjects.Value{subjects.TextValue(t.ID)}); err != nil {
 		return 0, false, err
 	}
 	found, err = d.findID.Step()
 	if err != nil || !found {
 		return 0, false, err
+	}
+	if was := uint64(d.findID.Column(2).Int()); was != 0 && was != t.Request {
+		return 0, true, subjects.Errorf(subjects.CodeBadRequest, "the id %q was used for another request on this database within the last hour; nothing was executed: repeat that one unchanged, or choose a new id", t.ID)
 	}
 	out.Append(d.findID.Column(1).Bytes())
 	return uint64(d.findID.Column(0).Int()), true, nil

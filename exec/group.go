@@ -81,8 +81,8 @@ type Tx struct {
 	ended bool // an interactive transaction that cannot go on
 }
 
-// Open starts a transaction. Now, Seed, Counters, ID and Interactive of head are
-// used; head.Stmts is not.
+// Open starts a transaction. Now, Seed, Counters, ID, Request and Interactive of
+// head are used; head.Stmts is not.
 func (g *Group) Open(head subjects.Txn) (*Tx, error) {
 	t := &Tx{g: g, head: head}
 	t.head.Stmts, t.head.Sum = nil, 0
@@ -94,12 +94,13 @@ func (g *Group) Open(head subjects.Txn) (*Tx, error) {
 
 // Done looks for a transaction of this or an earlier group that carried the
 // same repeat-safe id and is remembered. Its results are appended to out. A
-// position of 0 means it is in this very group.
+// position of 0 means it is in this very group. The error is a [subjects.Error] if
+// the id was of another request.
 func (t *Tx) Done(out *subjects.Results) (position uint64, found bool, err error) {
 	if t.head.ID == "" {
 		return 0, false, nil
 	}
-	return t.g.d.lookupRequest(t.head.ID, out)
+	return t.g.d.lookupRequest(&t.head, out)
 }
 
 // Counters are what the session sees in last_insert_rowid(), changes() and
@@ -206,7 +207,7 @@ func (t *Tx) Accept(results []byte) error {
 	g := t.g
 	g.d.w.EndRequest()
 	if t.x.wrote && t.head.ID != "" {
-		if err := g.d.saveRequest(t.head.ID, t.head.Now, results); err != nil {
+		if err := g.d.saveRequest(&t.head, results); err != nil {
 			return fmt.Errorf("remember request id: %w", err)
 		}
 	}

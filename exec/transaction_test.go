@@ -3,6 +3,7 @@ package exec_test
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/exec/engine"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -323,6 +325,40 @@ func TestRepeatedRequestGetsTheFirstAnswer(t *testing.T) {
 	h.commit(d, g)
 	h.replay(slave, 1)
 	same(t, master, slave)
+}
+
+// A file of before what was asked was kept with an answer still repeats answers.
+func TestRepeatedRequestInAnOlderFile(t *testing.T) {
+	h, master, _ := cluster(t, "CREATE TABLE t (a)")
+	r := text("INSERT INTO t VALUES (1)")
+	r.id = "old"
+	h.group(master, "d", r)
+	path := filepath.Join(master.dir, "d.db")
+	master.close()
+	c, err := engine.Open(path, engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Exec("ALTER TABLE _snapdb_requests DROP COLUMN request"), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+	master.reopen()
+	for _, id := range []string{"old", "new"} {
+		g, err := master.database("d").Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, err := g.Open(subjects.Txn{Now: h.now, ID: id, Request: 9})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, found, err := tx.Done(new(subjects.Results)); found != (id == "old") || err != nil {
+			t.Errorf("%s: found %v, %v", id, found, err)
+		}
+		if err := errors.Join(tx.Abort(), g.Rollback()); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // An answer that is too large to be kept comes back without its rows, and says so.

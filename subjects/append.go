@@ -1,7 +1,9 @@
 package subjects
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"math"
 	"strconv"
 	"strings"
@@ -123,6 +125,18 @@ func appendReal(dst []byte, f float64) []byte {
 func appendBase64(dst, data []byte) []byte {
 	dst = base64.StdEncoding.AppendEncode(dst, data)
 	return append(dst, `"}`...)
+}
+
+// DigestStmts tells requests that execute something else apart: by the text of
+// their SQL and the exact values of their arguments. It is never 0.
+func DigestStmts(stmts []Stmt) uint64 {
+	h := sha256.New()
+	var buf []byte
+	for i := range stmts {
+		buf = appendArgs(appendString(buf[:0], stmts[i].SQL), stmts[i].Args)
+		h.Write(append(buf, '\n')) // a hash takes everything
+	}
+	return max(binary.BigEndian.Uint64(h.Sum(nil)), 1)
 }
 
 // appendArgs writes ,"args":[…], or nothing if there are none.

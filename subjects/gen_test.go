@@ -52,6 +52,7 @@ func genTxn() *rapid.Generator[subjects.Txn] {
 			Seed:        rapid.Uint64().Draw(t, "seed"),
 			Counters:    subjects.Counters{RowID: n.Draw(t, "rowid"), Changes: n.Draw(t, "changes"), Total: n.Draw(t, "total")},
 			ID:          genText().Draw(t, "id"),
+			Request:     rapid.Uint64().Draw(t, "request"),
 			Interactive: rapid.Bool().Draw(t, "interactive"),
 			Stmts: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) subjects.LogStmt {
 				return subjects.LogStmt{Stmt: genStmt().Draw(t, "stmt"), Fails: genText().Draw(t, "fails")}

@@ -93,6 +93,7 @@ type Txn struct {
 	Seed     uint64   // of random() and randomblob()
 	Counters Counters // of the session at the start
 	ID       string   // the request's repeat-safe id, or ""
+	Request  uint64   // what had that id: DigestStmts of the request; 0: not known
 	// Interactive says that each statement ran in a savepoint of its own
 	// (a failed one left nothing and the transaction went on); otherwise the
 	// statements ran as one.

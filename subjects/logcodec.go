@@ -141,6 +141,10 @@ func appendTxnHead(dst []byte, t *Txn) []byte {
 		dst = append(dst, `,"id":`...)
 		dst = appendString(dst, t.ID)
 	}
+	if t.Request != 0 {
+		dst = append(dst, `,"request":`...)
+		dst = appendHex64(dst, t.Request)
+	}
 	if t.Interactive {
 		dst = append(dst, `,"interactive":true`...)
 	}
@@ -173,6 +177,7 @@ const (
 	txnChanges
 	txnTotal
 	txnID
+	txnRequest
 	txnInteractive
 	txnStmts
 	txnSum
@@ -309,6 +314,9 @@ func (s *scanner) txnField(t *Txn, key []byte, seen *fields) {
 	case "id":
 		s.once(seen, txnID, key)
 		t.ID = s.str()
+	case "request":
+		s.once(seen, txnRequest, key)
+		t.Request = s.hex64()
 	case "interactive":
 		s.once(seen, txnInteractive, key)
 		t.Interactive = s.bool()

@@ -19,7 +19,7 @@ type Request struct {
 	Tx          bool   // the session's transaction must be open, else nothing is done
 	MinPosition uint64 // read only when this position is applied
 	MaxLagMS    int64  // read only when not staler than this; 0: any
-	ID          string // repeat-safe id: a request done within the last hour returns its first answer, above 1 MB without rows
+	ID          string // repeat-safe id: a request done within the last hour returns its first answer, above 1 MB without rows; other statements under it are refused
 	More        string // token of a truncated result to go on with
 }
 
