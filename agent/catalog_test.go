@@ -16,7 +16,7 @@ func TestDatabaseNames(t *testing.T) {
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	before := c.m.Store().Heads()
 	for _, name := range []string{`"../x"`, `"a/b"`, `""`, `"a.b"`, `"a b"`, `"ü"`, `main`, `temp`, `sqlite_x`, `_snapdb`, `_snapdb_more`, `con`, `COM1`, `"1a"`, strings.Repeat("x", 64), strings.Repeat("y", 300)} {
-		c.fails(subjects.CodeDenied, subjects.Request{SQL: "CREATE DATABASE " + name})
+		c.fails(subjects.CodeBadRequest, subjects.Request{SQL: "CREATE DATABASE " + name})
 		c.fails(subjects.CodeNoSuchDatabase, subjects.Request{DB: "a.b", SQL: "INSERT INTO t VALUES (1)"})
 	}
 	for _, sql := range []string{"CREATE DATABASE", "CREATE DATABASE a b", "CREATE DATABASE IF EXISTS a", "DROP DATABASE", "CREATE DATABASE 'a"} {

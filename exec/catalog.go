@@ -137,7 +137,7 @@ func (s *Store) ApplyCatalog(m *subjects.Message) error {
 // of a file, and must not be that of another database.
 func (s *Store) creatable(name string) error {
 	if err := subjects.CheckDatabase(name); err != nil {
-		return subjects.Errorf(subjects.CodeDenied, "%v", err)
+		return subjects.Errorf(subjects.CodeBadRequest, "%v", err)
 	}
 	if d, err := s.Database(name); err == nil {
 		return subjects.Errorf(subjects.CodeExists, "database %s already exists", d.name)

@@ -3,6 +3,7 @@ package exec
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/snapdb/snapdb/exec/engine"
 	"github.com/snapdb/snapdb/subjects"
@@ -26,7 +27,7 @@ func eachStatement(stmts []subjects.Stmt, prepare preparer, run func(st *engine.
 			}
 			number++
 			if err != nil {
-				return atStatement(number, err)
+				return atStatement(number, misplaced(s.SQL[off:], err))
 			}
 			off += n
 			own, err := deal(st, args, s.SQL[off:])
@@ -47,6 +48,17 @@ func eachStatement(stmts []subjects.Stmt, prepare preparer, run func(st *engine.
 		return subjects.Errorf(subjects.CodeBadRequest, "no SQL statement given")
 	}
 	return nil
+}
+
+// misplaced explains a syntax error where sql is one of snapdb's own commands, which
+// SQLite does not know. They are carried out one by one before the statements of a
+// request, which are one transaction.
+func misplaced(sql string, err error) error {
+	cmd, n, failed := ParseCommand(sql)
+	if failed != nil || cmd.Verb == NoCommand {
+		return err
+	}
+	return subjects.Errorf(subjects.CodeSyntax, "%s must come before all other statements of its request, or in a request of its own", clip(strings.Trim(sql[engine.SkipBlank(sql, 0):n], "; \t\r\n")))
 }
 
 // deal takes the arguments of a statement from those of the text that begins with

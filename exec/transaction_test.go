@@ -465,6 +465,10 @@ func TestWhatARequestMayBe(t *testing.T) {
 	if we := exec.WireError(o.err); we.Statement != 4 || !strings.Contains(we.Message, "SELEKT") {
 		t.Errorf("%+v", we)
 	}
+	o = h.group(master, "d", text("INSERT INTO t VALUES (1, 2); -- then\n SHOW TABLES; SELECT 1"))[0]
+	if we := exec.WireError(o.err); we.Code != subjects.CodeSyntax || we.Statement != 2 || we.Message != "SHOW TABLES must come before all other statements of its request, or in a request of its own" {
+		t.Errorf("%+v", we)
+	}
 	h.replay(slave, 1)
 	same(t, master, slave)
 }

@@ -269,7 +269,7 @@ func TestHistoryIsKeptForItsOwnerOnly(t *testing.T) {
 	url := startCluster(t, 0)
 	dir := t.TempDir()
 	s := openShell(t, dir, url)
-	s.run("CREATE DATABASE d;", "position ", "> ")
+	s.run("CREATE DATABASE d;", "position ", "no slave has it yet · ", "> ")
 	s.run("SELECT 'needle';", "error: no database selected", "> ")
 	s.press(ctrlD)
 	s.ended()

@@ -3,6 +3,7 @@ package shell
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ func dotCommands() []dotCommand {
 		{"help", "", "this list", (*Shell).dotHelp},
 		{"history", "", "what was typed before", (*Shell).dotHistory},
 		{"node", "ID|master", "ask the copy of node ID, or the master again", (*Shell).dotNode},
-		{"nodes", "", "list the slaves", sends("SHOW SLAVES")},
+		{"nodes", "", "list the slaves; SHOW SLAVES tells more of them", (*Shell).dotNodes},
 		{"quit", "", "leave", func(*Shell, context.Context, string) error { return ErrQuit }},
 		{"read", "FILE", "execute a script", (*Shell).dotRead},
 		{"schema", "[TABLE]", "the SQL that made the tables", (*Shell).dotSchema},
@@ -134,6 +135,45 @@ func (s *Shell) dotNode(_ context.Context, arg string) error {
 	}
 	s.Node = arg
 	return nil
+}
+
+// dotNodes shows of the slaves what fits a terminal of 80 columns: why one is not
+// well only if there is such a one.
+func (s *Shell) dotNodes(ctx context.Context, _ string) error {
+	resp, err := s.send(ctx, &subjects.Request{SQL: "SHOW SLAVES"})
+	if err != nil {
+		return err
+	}
+	for i := range resp.Results {
+		r := &resp.Results[i]
+		var keep []int
+		for at, name := range r.Columns {
+			told := func(row []subjects.Value) bool { return len(row[at].Bytes()) > 0 }
+			switch name {
+			case "slave", "state", "last_seen", "lag_ms":
+				keep = append(keep, at)
+			case "reason":
+				if slices.ContainsFunc(r.Rows, told) {
+					keep = append(keep, at)
+				}
+			}
+		}
+		r.Columns = pick(r.Columns, keep)
+		for at, row := range r.Rows {
+			r.Rows[at] = pick(row, keep)
+		}
+	}
+	_, err = s.show(ctx, resp)
+	return err
+}
+
+// pick returns the elements of row at the given places.
+func pick[T any](row []T, at []int) []T {
+	picked := make([]T, len(at))
+	for i, n := range at {
+		picked[i] = row[n]
+	}
+	return picked
 }
 
 // dotSchema prints SQL that could be executed again.

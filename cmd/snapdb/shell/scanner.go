@@ -11,6 +11,7 @@ type scanner struct {
 	mode    mode
 	phase   phase
 	skipped int // bytes of blanks and comments before the first word
+	inside  int // lines ended in the last block comment
 }
 
 // mode is what the scanner is inside of.
@@ -76,7 +77,10 @@ func (s *scanner) next(b []byte, eof bool) (n int, end ending) {
 				end = dotEnd
 			}
 		case inBlock:
-			if b[n] == '*' {
+			switch b[n] {
+			case '\n':
+				s.inside++
+			case '*':
 				if n+1 == len(b) && !eof {
 					return n, notYet
 				}
@@ -149,7 +153,7 @@ func (s *scanner) comment(b []byte, eof bool) (used int, end ending) {
 		s.mode = inLine
 		return 2, notYet
 	case len(b) > 1 && b[0] == '/' && b[1] == '*':
-		s.mode = inBlock
+		s.mode, s.inside = inBlock, 0
 		return 2, notYet
 	}
 	s.other()

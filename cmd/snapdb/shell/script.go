@@ -151,7 +151,7 @@ func (x *script) take(ctx context.Context, st Statement) error {
 	if !st.Dot {
 		x.total = st.Number
 	}
-	if !st.Dot && batchable(st.SQL) {
+	if !st.Dot && !x.s.Timing && batchable(st.SQL) {
 		x.batch = append(x.batch, st)
 		if len(x.batch) < maxBatch {
 			return nil

@@ -35,7 +35,7 @@ var ErrInterrupted = errors.New("interrupted")
 
 // ErrNoAnswer is returned for a statement that was interrupted, or took longer
 // than the server allows, without the server saying what came of it.
-var ErrNoAnswer = errors.New("the server did not say what came of the statement: it may or may not have been executed")
+var ErrNoAnswer = errors.New("the server did not say what came of the statement: it may or may not have been executed; before you repeat a write, look whether it is there")
 
 // Config says how a shell begins; dot commands change most of it.
 type Config struct {
@@ -99,7 +99,23 @@ func (s *Shell) send(ctx context.Context, r *subjects.Request) (*subjects.Respon
 	if resp != nil && isWrite(resp) {
 		s.position = max(s.position, resp.Position)
 	}
-	return resp, s.unanswered(err)
+	if err = s.unanswered(err); ctx.Err() != nil {
+		err = interrupted(resp, err)
+	}
+	return resp, err
+}
+
+// interrupted is the error of a write that was committed before the interrupt
+// reached it. The server's words are about a time that is up.
+func interrupted(resp *subjects.Response, err error) error {
+	var e *subjects.Error
+	if !errors.As(err, &e) || e.Code != subjects.CodeNotAcknowledged || resp == nil {
+		return err
+	}
+	said := *e
+	said.Message = fmt.Sprintf("interrupted, but too late to undo the write: it is committed at position %d; %s; db status shows who has it later",
+		resp.Position, strings.Join(holders(resp), ", "))
+	return &said
 }
 
 // unanswered turns the error of a request whose answer never came into
@@ -161,21 +177,30 @@ func (s *Shell) show(ctx context.Context, resp *subjects.Response) (rows int64, 
 		}
 		wait, stop := s.patience(ctx)
 		err := s.Session.Pages(wait, s.Timeout.Milliseconds(), r, func(page *subjects.Result) error {
-			rows += int64(len(page.Rows))
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			return w.Rows(page.Rows)
+			err := w.Rows(page.Rows)
+			rows += int64(len(page.Rows))
+			return err
 		})
 		stop()
 		if endErr := w.End(); err == nil {
 			err = endErr
+		}
+		if ctx.Err() != nil && stopped(err) {
+			return rows, fmt.Errorf("cancelled after %s", format.Count(rows, "row"))
 		}
 		if err != nil {
 			return rows, fmt.Errorf("after %s: %w", format.Count(rows, "row"), err)
 		}
 	}
 	return rows, nil
+}
+
+// stopped says whether an error is what an interrupt makes of the reading of rows.
+func stopped(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, client.ErrTimeout) || code(err) == subjects.CodeCancelled
 }
 
 // results writes results in the current format. It stays the same as long as that
@@ -195,7 +220,7 @@ func (s *Shell) execute(ctx context.Context, sql string) error {
 	if err == nil {
 		rows, err = s.show(ctx, resp)
 	}
-	if s.Timing && resp != nil && (err == nil || resp.Position > 0) {
+	if s.Timing && resp != nil && (err == nil || isWrite(resp)) {
 		fmt.Fprintln(s.Stderr, s.summary(sql, resp, rows, time.Since(start)))
 	}
 	return err
@@ -219,14 +244,23 @@ func (s *Shell) summary(sql string, resp *subjects.Response, rows int64, took ti
 
 // written says where a change is.
 func written(resp *subjects.Response, took time.Duration) string {
-	parts := []string{fmt.Sprintf("position %d", resp.Position)}
+	parts := append([]string{fmt.Sprintf("position %d", resp.Position)}, holders(resp)...)
+	return strings.Join(append(parts, duration(took)), " · ")
+}
+
+// holders says who has a change and who has not.
+func holders(resp *subjects.Response) []string {
+	var parts []string
 	if len(resp.Applied) > 0 {
 		parts = append(parts, "applied by "+strings.Join(resp.Applied, " "))
 	}
 	if len(resp.Pending) > 0 {
 		parts = append(parts, "pending "+strings.Join(resp.Pending, " "))
 	}
-	return strings.Join(append(parts, duration(took)), " · ")
+	if len(parts) == 0 {
+		parts = append(parts, "no slave has it yet")
+	}
+	return parts
 }
 
 // isWrite says whether an answer is that of a change in the log.

@@ -158,6 +158,9 @@ func (s *Splitter) last() (Statement, error) {
 	}
 	line := s.startLine()
 	if open := s.scan.open(); open != "" {
+		if !s.scan.started() {
+			line -= s.scan.inside // it is a comment, and the place is its end
+		}
 		s.buf, s.at, s.scan = nil, 0, scanner{}
 		return Statement{}, &UnclosedError{Line: line, What: open}
 	}

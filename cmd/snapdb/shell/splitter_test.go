@@ -206,10 +206,12 @@ func TestSplitterTellsLinesAndDotCommands(t *testing.T) {
 
 func TestSplitterSaysWhatIsNotClosed(t *testing.T) {
 	for text, want := range map[string]string{
-		"SELECT 1;\nSELECT 'a;\n": "line 2: the statement that begins here does not end: the quote ' is not closed",
-		"SELECT \"a;":             "line 1: the statement that begins here does not end: the quote \" is not closed",
-		"\n\nSELECT [a;":          "line 3: the statement that begins here does not end: the bracket [ is not closed",
-		"SELECT 1 /* a;":          "line 1: the statement that begins here does not end: the comment /* is not closed",
+		"SELECT 1;\nSELECT 'a;\n":           "line 2: the statement that begins here does not end: the quote ' is not closed",
+		"SELECT \"a;":                       "line 1: the statement that begins here does not end: the quote \" is not closed",
+		"\n\nSELECT [a;":                    "line 3: the statement that begins here does not end: the bracket [ is not closed",
+		"SELECT 1;\n/* a\n*/\n\n/* b;\nc\n": "line 5: the statement that begins here does not end: the comment /* is not closed",
+		"SELECT 1 /* a;\n\n":                "line 1: the statement that begins here does not end: the comment /* is not closed",
+		"SELECT 1 /* a;":                    "line 1: the statement that begins here does not end: the comment /* is not closed",
 		"CREATE TRIGGER a AFTER INSERT ON t BEGIN\nSELECT 1;\nEND": "",
 		"CREATE TRIGGER a AFTER INSERT ON t BEGIN\nSELECT 1;\n":    "line 1: the statement that begins here does not end: the trigger has no END;",
 	} {
