@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/cmd/snapdb/format"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -37,6 +38,29 @@ type dbEntry struct {
 	Incarnation uint64            `json:"incarnation"`
 	Stopped     string            `json:"stopped,omitempty"` // why it takes no writes
 	Acked       map[string]uint64 `json:"acked"`             // by slave
+	Ill         map[string]ill    `json:"ill,omitempty"`     // by slave: copies that take no more changes
+}
+
+// ill is what is wrong with a copy that takes no more changes.
+type ill struct {
+	State  subjects.State `json:"state"` // diverged or stopped
+	Reason string         `json:"reason,omitempty"`
+}
+
+func (i ill) String() string {
+	if i.Reason == "" {
+		return string(i.State)
+	}
+	return string(i.State) + ": " + i.Reason
+}
+
+// illness is what a slave says is wrong with its copy of a database.
+func illness(n *subjects.NodeInfo, db string) (ill, bool) {
+	if n.Status == nil {
+		return ill{}, false
+	}
+	d := n.Status.Databases[db]
+	return ill{d.State, d.Reason}, d.State == subjects.StateDiverged || d.State == subjects.StateStopped
 }
 
 func dbListCommand() *cobra.Command {
@@ -45,8 +69,8 @@ func dbListCommand() *cobra.Command {
 		Use:   "ls",
 		Short: "list the databases, and how far each node has come",
 		Long: `ls lists the databases with the position of their last change, and for every
-slave the position it has acknowledged. The same position is the same content;
-db status reads it all to prove that.`,
+slave the position it has acknowledged, and whether its copy has stopped or diverged.
+The same position is the same content; db status reads it all to prove that.`,
 		Example: "  snapdb db ls\n  snapdb db ls --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,10 +94,14 @@ func dbEntries(info *subjects.ClusterInfoResponse) []dbEntry {
 	entries := []dbEntry{}
 	for _, name := range databaseNames(info) {
 		h := info.Heads[name]
-		e := dbEntry{Name: name, Position: h.Position, Chain: h.Chain, Incarnation: h.Incarnation, Stopped: info.Stopped[name], Acked: map[string]uint64{}}
-		for _, n := range info.Nodes {
+		e := dbEntry{Name: name, Position: h.Position, Chain: h.Chain, Incarnation: h.Incarnation, Stopped: info.Stopped[name], Acked: map[string]uint64{}, Ill: map[string]ill{}}
+		for i := range info.Nodes {
+			n := &info.Nodes[i]
 			if at, ok := n.Acked[name]; ok || info.Omitted == "" {
 				e.Acked[n.ID] = at
+			}
+			if what, ok := illness(n, name); ok {
+				e.Ill[n.ID] = what
 			}
 		}
 		entries = append(entries, e)
@@ -93,7 +121,11 @@ func printEntries(out io.Writer, slaves []string, entries []dbEntry) error {
 				continue
 			}
 			at := strconv.FormatUint(acked, 10)
-			if behind := e.Position - min(acked, e.Position); behind > 0 {
+			what, isIll := e.Ill[id]
+			switch behind := e.Position - min(acked, e.Position); {
+			case isIll:
+				at += " (" + string(what.State) + ")"
+			case behind > 0:
 				at += " (behind)"
 			}
 			rows[i] = append(rows[i], at)
@@ -104,7 +136,10 @@ func printEntries(out io.Writer, slaves []string, entries []dbEntry) error {
 	}
 	for _, e := range entries {
 		if e.Stopped != "" {
-			fmt.Fprintf(out, "%s takes no writes: %s\n", e.Name, e.Stopped)
+			fmt.Fprintf(out, "%s takes no writes: %s\n", e.Name, format.Safe(e.Stopped))
+		}
+		for _, id := range slices.Sorted(maps.Keys(e.Ill)) {
+			fmt.Fprintf(out, "%s on %s is %s\n", e.Name, id, format.Safe(e.Ill[id].String()))
 		}
 	}
 	return nil
@@ -124,6 +159,8 @@ type dbCopy struct {
 	Rows     int64  `json:"rows"`
 	Checksum string `json:"checksum,omitempty"`
 	Error    string `json:"error,omitempty"`
+
+	diverged bool
 }
 
 // dbStatus is one database in `db status`.
@@ -193,7 +230,7 @@ func checkDatabases(ctx context.Context, c *client.Client, info *subjects.Cluste
 		if i < 0 {
 			return nil, subjects.Errorf(subjects.CodeNoSuchDatabase, "no such database: %s", name)
 		}
-		st := checkDatabase(ctx, c, known[i], append([]string{masterID}, slaveIDs(info)...))
+		st := checkDatabase(ctx, c, known[i], info.Nodes)
 		all = append(all, st)
 		switch st.Equal {
 		case equalNo:
@@ -220,14 +257,19 @@ func checkDatabases(ctx context.Context, c *client.Client, info *subjects.Cluste
 }
 
 // checkDatabase reads a database on every node until all were read at the same
-// position, or often enough.
-func checkDatabase(ctx context.Context, c *client.Client, name string, nodes []string) dbStatus {
+// position, or often enough. A copy that takes no more changes never gets there,
+// and is not read.
+func checkDatabase(ctx context.Context, c *client.Client, name string, slaves []subjects.NodeInfo) dbStatus {
 	st := dbStatus{Name: name}
 	for range statusTries {
-		st.Copies = make([]dbCopy, len(nodes))
-		st.Copies[0] = readCopy(ctx, c, name, nodes[0], 0)
-		each(nodes[1:], func(i int, id string) {
-			st.Copies[i+1] = readCopy(ctx, c, name, id, st.Copies[0].Position)
+		st.Copies = make([]dbCopy, 1+len(slaves))
+		st.Copies[0] = readCopy(ctx, c, name, masterID, 0)
+		each(slaves, func(i int, n subjects.NodeInfo) {
+			if what, ok := illness(&n, name); ok && n.State != subjects.StateOffline {
+				st.Copies[i+1] = dbCopy{Node: n.ID, Error: what.String(), diverged: what.State == subjects.StateDiverged}
+				return
+			}
+			st.Copies[i+1] = readCopy(ctx, c, name, n.ID, st.Copies[0].Position)
 		})
 		if st.Equal = compare(st.Copies); st.Equal != equalUnknown {
 			break
@@ -257,8 +299,12 @@ func readCopy(ctx context.Context, c *client.Client, name, node string, position
 	return dbCopy{Node: node, Position: resp.Position, Rows: whole[1].Int(), Checksum: string(whole[2].Bytes())}
 }
 
-// compare says whether all copies that were read are the same.
+// compare says whether all copies that were read are the same, and none has
+// diverged.
 func compare(copies []dbCopy) string {
+	if slices.ContainsFunc(copies, func(c dbCopy) bool { return c.diverged }) {
+		return equalNo
+	}
 	read := slices.DeleteFunc(slices.Clone(copies), func(c dbCopy) bool { return c.Error != "" })
 	verdict := equalYes
 	for i, a := range read {

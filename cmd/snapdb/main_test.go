@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	osexec "os/exec"
 	"path/filepath"
 	"strconv"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	_ "modernc.org/sqlite" // for scribble, in a process of its own
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/client"
@@ -22,7 +25,21 @@ import (
 
 // TestMain lets scripts and terminals run this test binary as snapdb.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"snapdb": main})
+	testscript.Main(m, map[string]func(){"snapdb": main, "scribble": scribble})
+}
+
+// scribble is `scribble FILE SQL`: a program that is not snapdb writes to a
+// database.
+func scribble() {
+	db, err := sql.Open("sqlite", "file:"+os.Args[1]+"?_pragma=busy_timeout(10000)")
+	if err == nil {
+		_, err = db.Exec(os.Args[2])
+		err = errors.Join(err, db.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // TestScripts runs testdata/*.txtar: commands that a user could type, against
@@ -42,6 +59,7 @@ func TestScripts(t *testing.T) {
 			"code":    scriptCode,
 			"port":    scriptPort,
 			"ready":   scriptReady,
+			"state":   scriptState,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -89,6 +107,27 @@ func scriptReady(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(strings.Join(args, " "))
 	ts.Check(err)
 	ts.Check(awaitSlaves(ts.Getenv("SNAPDB_SERVER"), n))
+}
+
+// scriptState is `state ID STATE`: wait until the master says so of a node.
+func scriptState(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, err := client.Connect(ctx, ts.Getenv("SNAPDB_SERVER"), client.Options{})
+	ts.Check(err)
+	defer c.Close()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		info, err := c.Info(ctx)
+		ts.Check(err)
+		for _, n := range info.Nodes {
+			if n.ID == args[0] && string(n.State) == args[1] {
+				return
+			}
+		}
+		<-tick.C
+	}
 }
 
 // startNodes starts a master and slaves snap1, snap2, … in this process.
