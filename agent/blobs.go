@@ -18,7 +18,7 @@ const maxFile = 8 << 30
 func (m *Master) answerBlob(request []byte, answer reply) {
 	var req subjects.BlobRequest
 	if err := json.Unmarshal(request, &req); err != nil {
-		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "not a blob request: %v", err))
+		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "not a blob request: %v", subjects.PlainJSON(request, err)))
 		return
 	}
 	n := subjects.BlobChunk

@@ -591,7 +591,7 @@ func (m *Master) answerForget(request []byte, answer reply) {
 	var req subjects.ForgetRequest
 	err := json.Unmarshal(request, &req)
 	if err != nil {
-		err = subjects.Errorf(subjects.CodeBadRequest, `not a request to forget a slave: %v; expected for example {"id":"snap1"}`, err)
+		err = subjects.Errorf(subjects.CodeBadRequest, `not a request to forget a slave: %v; expected for example {"id":"snap1"}`, subjects.PlainJSON(request, err))
 	} else {
 		err = m.fleet.forget(m.ctx, req.ID)
 	}

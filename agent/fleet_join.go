@@ -45,7 +45,7 @@ func refuse(code subjects.RefusalCode, format string, args ...any) subjects.Join
 func (f *fleet) join(ctx context.Context, data []byte) subjects.JoinResponse {
 	var req subjects.JoinRequest
 	if err := json.Unmarshal(data, &req); err != nil {
-		return refuse(subjects.RefusedInvalid, "not a join request: %v", err)
+		return refuse(subjects.RefusedInvalid, "not a join request: %v", subjects.PlainJSON(data, err))
 	}
 	if err := subjects.CheckNodeID(req.ID); err != nil {
 		return refuse(subjects.RefusedInvalid, "%v", err)

@@ -39,10 +39,10 @@ func openLabels(dir string, started map[string]string) (*labels, error) {
 		return l, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(data, &l.given)
+		err = subjects.PlainJSON(data, json.Unmarshal(data, &l.given))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read labels: %w", err)
+		return nil, fmt.Errorf("read labels: %s: %w", l.path, err)
 	}
 	return l, nil
 }

@@ -73,7 +73,7 @@ func openTasks(dir string, interrupted func(*task)) (*tasks, error) {
 	t.journal, err = command.OpenJournal(filepath.Join(dir, "_snapdb_commands.jsonl"), func(line []byte) error {
 		k := new(task)
 		if err := json.Unmarshal(line, k); err != nil {
-			return err
+			return subjects.PlainJSON(line, err)
 		}
 		t.enter(k)
 		return nil

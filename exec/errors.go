@@ -21,6 +21,8 @@ var (
 	ErrCluster = errors.New("data directory belongs to another cluster")
 	// ErrNodeID: the data directory belongs to a node of another id.
 	ErrNodeID = errors.New("data directory belongs to another node")
+	// ErrIdentity: the file that says whose directory it is makes no sense.
+	ErrIdentity = errors.New("damaged data directory")
 	// ErrClosed: the store or database was closed.
 	ErrClosed = errors.New("closed")
 )

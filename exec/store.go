@@ -127,7 +127,8 @@ func (s *Store) load() error {
 
 // loadIdentity reads node.json, or writes it in a new directory.
 func (s *Store) loadIdentity() error {
-	data, err := os.ReadFile(filepath.Join(s.dir, identityFile))
+	path := filepath.Join(s.dir, identityFile)
+	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.saveIdentity(Identity{Format: formatVersion, Role: s.opts.Role})
 	}
@@ -136,7 +137,7 @@ func (s *Store) loadIdentity() error {
 	}
 	var id Identity
 	if err := json.Unmarshal(data, &id); err != nil {
-		return fmt.Errorf("read %s: %w", identityFile, err)
+		return fmt.Errorf("%w: %s: %w", ErrIdentity, path, subjects.PlainJSON(data, err))
 	}
 	switch {
 	case id.Format > formatVersion:

@@ -40,7 +40,7 @@ func DecodeStrict(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("malformed: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return fmt.Errorf("malformed: %w", PlainJSON(data, err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("malformed: something follows the JSON object")

@@ -58,7 +58,7 @@ func OpenBook(path string, changed func(subjects.CommandRecord)) (*Book, error) 
 	b.journal, err = OpenJournal(path, func(data []byte) error {
 		var l line
 		if err := json.Unmarshal(data, &l); err != nil {
-			return err
+			return subjects.PlainJSON(data, err)
 		}
 		switch r := b.records[l.ID]; {
 		case l.Record != nil:

@@ -91,7 +91,7 @@ some nodes, 5 denied.`, commands()...)
 		return settle(cmd)
 	}
 	complete(root)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
+	root.SetFlagErrorFunc(parseError)
 	return root
 }
 

@@ -16,6 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/snapdb/snapdb/subjects"
 )
 
 // A flag's value comes from the command line, else from the environment, else
@@ -63,10 +65,34 @@ func assign(cmd *cobra.Command, f *pflag.Flag, origin string, values []string) e
 	f.Annotations = map[string][]string{originKey: {origin}}
 	for _, v := range values {
 		if err := cmd.Flags().Set(f.Name, v); err != nil {
-			return flagError(cmd, f.Name, fmt.Errorf("invalid value %q", v))
+			return flagError(cmd, f.Name, invalid(f, v, err))
 		}
 	}
 	return nil
+}
+
+// parseError is what is wrong with the flags of a command line, in words of people.
+func parseError(cmd *cobra.Command, err error) error {
+	var wrong *pflag.InvalidValueError
+	if errors.As(err, &wrong) {
+		return flagError(cmd, wrong.GetFlag().Name, invalid(wrong.GetFlag(), wrong.GetValue(), err))
+	}
+	return usageError(err)
+}
+
+// invalid says what a flag's value must be. err is why it was not taken.
+func invalid(f *pflag.Flag, value string, err error) error {
+	what := map[string]string{
+		"bool": "true or false", "duration": "a duration like 500ms, 10s or 2m", "stringToString": "KEY=VALUE",
+		"float64": "a number", "int": "a whole number", "int64": "a whole number", "uint64": "a whole number from 0",
+	}[f.Value.Type()]
+	switch {
+	case what == "":
+		return fmt.Errorf("invalid value %q", value)
+	case errors.Is(err, strconv.ErrRange):
+		what += " that fits 64 bits"
+	}
+	return fmt.Errorf("must be %s, not %q", what, value)
 }
 
 // flagError is a usage error that names the flag, and where its value came from
@@ -135,7 +161,7 @@ func (c *config) parse(data []byte, root *cobra.Command) error {
 	d.UseNumber() // a number is for the flag to read, as it was written
 	var values map[string]any
 	if err := d.Decode(&values); err != nil {
-		return fmt.Errorf(`not a JSON object like {"server": "nats://…", "master": {"data": "…"}}: %w`, err)
+		return fmt.Errorf(`not a JSON object like {"server": "nats://…", "master": {"data": "…"}}: %w`, subjects.PlainJSON(data, err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("something follows the JSON object")

@@ -29,6 +29,8 @@ func explainStart(err error) error {
 		return fmt.Errorf("--data: %w\n  is snapdb running on it already? stop it, or choose another directory", err)
 	case errors.Is(err, exec.ErrNewer), errors.Is(err, exec.ErrRole), errors.Is(err, exec.ErrCluster):
 		return fmt.Errorf("--data: %w", err)
+	case errors.Is(err, exec.ErrIdentity):
+		return fmt.Errorf("--data: %w\n  is it the right directory? then bring the file back from a backup", err)
 	case errors.Is(err, exec.ErrNodeID):
 		return fmt.Errorf("--id: %w", err)
 	case errors.As(err, &path):
