@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +24,8 @@ func benchCommand() *cobra.Command {
 		Short: "measure throughput, latency and lag of a cluster",
 		Long: `Load a running master, or with --local a cluster started for the purpose, and
 print throughput, latency and how the slaves followed. A database named
-snapdbench is made for it and dropped afterwards.`,
+snapdbench is made for it and dropped afterwards. Ctrl-C ends it early, with a
+result that says that it is partial, and exit code 1.`,
 		Example: `  snapdb bench --local 2 --clients 64
   snapdb bench --local 2 --workload tx --rows 100 --clients 8 --json
   snapdb bench --server nats://db1:4222 --workload get --node snap2`,
@@ -33,26 +37,33 @@ snapdbench is made for it and dropped afterwards.`,
 					return flagError(cmd, "ack", err)
 				}
 			}
+			o.Start = cmd.Flags().Changed("local")
 			if flag, err := o.Check(); err != nil {
 				return flagError(cmd, flag, err)
 			}
 			o.Progress = cmd.ErrOrStderr()
-			report, err := bench.Run(cmd.Context(), o)
-			if err != nil {
+			// A cluster of its own must not outlive a terminal that is closed.
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+			defer stop()
+			report, err := bench.Run(ctx, o)
+			if report == nil {
 				return err
+			}
+			if report.Partial {
+				err = errors.Join(errors.New("interrupted: the result is a partial one"), err)
 			}
 			if report.Ops == 0 && report.Errors > 0 {
 				return fmt.Errorf("nothing was measured: all %d operations failed, the first: %s", report.Errors, report.FirstError)
 			}
 			if asJSON {
-				return printJSON(cmd.OutOrStdout(), report)
+				return errors.Join(printJSON(cmd.OutOrStdout(), report), err)
 			}
-			return report.Print(cmd.OutOrStdout())
+			return errors.Join(report.Print(cmd.OutOrStdout()), err)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Server, "server", client.DefaultURL, "`URL` of a running master")
-	f.IntVar(&o.Local, "local", 0, "start a master and this many `SLAVES` as separate processes, and measure them")
+	f.IntVar(&o.Local, "local", 0, "start a master and this many `SLAVES`, or none, as separate processes, and measure them")
 	f.StringVar((*string)(&o.Workload), "workload", string(bench.Insert), "`WORK` to measure: "+strings.Join(bench.Workloads(), ", "))
 	f.IntVar(&o.Clients, "clients", 64, "`NUMBER` of clients, each with one request at a time")
 	f.IntVar(&o.Connections, "connections", 1, "`NUMBER` of connections the clients share")
@@ -60,7 +71,7 @@ snapdbench is made for it and dropped afterwards.`,
 	f.IntVar(&o.Rate, "rate", 0, "operations a second of all clients together (default: as many as they can)")
 	f.StringVar(&ack, "ack", "", "acknowledgement `RULE` of writes: log, insync, all or a number of slaves (default: the master's)")
 	f.IntVar(&o.Rows, "rows", 100, "rows of a transaction (tx) or a statement (bulk)")
-	f.StringVar(&o.Node, "node", "", "`ID` of the node that get reads from (default: the master)")
+	f.StringVar(&o.Node, "node", "", "`ID` of the node that get and mixed read from (default: the master)")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }

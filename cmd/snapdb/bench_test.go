@@ -58,24 +58,38 @@ func TestBenchCleansUp(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	ended := make(chan int)
+	ended := make(chan string)
 	go func() {
-		code, _, _ := bench(ctx, "--duration", "10m")
-		ended <- code
+		code, stdout, stderr := bench(ctx, "--duration", "10m")
+		if code != exitFailed {
+			t.Errorf("exit code %d", code)
+		}
+		ended <- stdout + stderr
 	}()
-	for deadline := time.Now().Add(20 * time.Second); databases() == "" && time.Now().Before(deadline); {
+	rows := func() int64 { // 10,000 are there from the start
+		resp, err := c.Query(context.Background(), &subjects.Request{DB: "snapdbench", SQL: "SELECT count(*) FROM t"})
+		if err != nil {
+			return 0
+		}
+		return resp.Results[0].Rows[0][0].Int()
 	}
-	if got := databases(); got != "snapdbench" {
-		t.Fatalf("while it runs: %q", got)
+	for deadline := time.Now().Add(20 * time.Second); rows() <= 10_000; {
+		if time.Now().After(deadline) {
+			t.Fatal("no row is written")
+		}
 	}
 	cancel()
-	if code := <-ended; code == exitDone {
-		t.Error("an interrupted measurement counts as done")
+	if said := <-ended; !strings.HasPrefix(said, "PARTIAL: interrupted after ") || !strings.Contains(said, " operations/s") || strings.Contains(said, "0 operations/s · 0 rows") ||
+		!strings.HasSuffix(said, "snapdb: interrupted: the result is a partial one\n") {
+		t.Errorf("interrupted it says:\n%s", said)
 	}
 	if got := databases(); got != "" {
 		t.Errorf("after Ctrl-C: %s", got)
 	}
 
+	if code, _, stderr := bench(t.Context(), "--node", "snap1"); code != exitUsage || !strings.Contains(stderr, "snapdb: --node: is where the workloads get and mixed read; insert only writes") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
 	if code, _, stderr := bench(t.Context(), "--connections", "3"); code != exitUsage || !strings.Contains(stderr, "snapdb: --connections: must be") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}

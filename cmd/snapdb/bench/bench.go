@@ -41,8 +41,9 @@ func Workloads() []string {
 
 // Options say what to measure.
 type Options struct {
-	Server      string        // URL of a running master; unused with Local
-	Local       int           // start a master and so many slaves as processes
+	Server      string        // URL of a running master; unused with Start
+	Start       bool          // start a master and Local slaves as processes
+	Local       int           //
 	Workload    Workload      //
 	Clients     int           // each has one request under way at a time
 	Connections int           // shared by the clients
@@ -74,7 +75,9 @@ func (o *Options) Check() (flag string, err error) {
 	case o.Workload == Bulk && o.Rows > bulkMost:
 		return "rows", fmt.Errorf("a statement of %d rows has too many parameters, %d rows are the most", o.Rows, bulkMost)
 	case o.Workload == CatchUp && o.Local == 0:
-		return "workload", errors.New("catchup stops and starts a slave and needs --local")
+		return "workload", errors.New("catchup stops and starts a slave and needs --local 1 or more")
+	case o.Node != "" && o.Workload != Get && o.Workload != Mixed:
+		return "node", fmt.Errorf("is where the workloads get and mixed read; %s only writes, which is the master's", o.Workload)
 	case o.Node != "":
 		return "node", subjects.CheckNodeID(o.Node)
 	}
@@ -87,6 +90,7 @@ type Report struct {
 	Clients     int            `json:"clients"`
 	Connections int            `json:"connections"`
 	Ack         string         `json:"ack,omitempty"`
+	Partial     bool           `json:"partial,omitempty"` // it was interrupted
 	Seconds     float64        `json:"seconds"`
 	Ops         int64          `json:"ops"`
 	OpsPerS     float64        `json:"ops_per_s"`
@@ -126,19 +130,31 @@ const database = "snapdbench"
 // keys is how many rows point reads choose from.
 const keys = 10_000
 
-// Run measures.
+// errNothing: the end came before the load had begun.
+var errNothing = errors.New("interrupted before anything was measured")
+
+// early is the error of what came before the load.
+func early(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return errNothing
+	}
+	return err
+}
+
+// Run measures. If ctx ends while the load runs, the report is about what was done
+// until then, and says so.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	var cluster *local
-	if o.Local > 0 {
+	if o.Start {
 		var err error
 		if cluster, err = startLocal(ctx, o.Local, o.Progress); err != nil {
-			return nil, err
+			return nil, early(ctx, err)
 		}
 		defer cluster.stop()
 		o.Server = cluster.url
 	}
 	report, err := o.measure(ctx, cluster)
-	if err == nil && cluster != nil {
+	if report != nil && cluster != nil {
 		report.Processes = cluster.stop()
 	}
 	return report, err
@@ -149,13 +165,13 @@ func (o Options) measure(ctx context.Context, cluster *local) (report *Report, e
 	for i := range clients {
 		c, err := client.Connect(ctx, o.Server, client.Options{Name: "snapdb bench"})
 		if err != nil {
-			return nil, err
+			return nil, early(ctx, err)
 		}
 		defer c.Close()
 		clients[i] = c
 	}
 	if err := awaitSlaves(ctx, clients[0], o.Local); err != nil {
-		return nil, err
+		return nil, early(ctx, err)
 	}
 	if cluster != nil {
 		cluster.noteIdle()
@@ -164,7 +180,7 @@ func (o Options) measure(ctx context.Context, cluster *local) (report *Report, e
 		defer func() { err = errors.Join(err, cleanUp(ctx, clients[0])) }()
 	}
 	if err := prepare(ctx, clients[0]); err != nil {
-		return nil, err
+		return nil, early(ctx, err)
 	}
 	if o.Workload == CatchUp {
 		return o.catchUp(ctx, clients, cluster)
@@ -203,6 +219,9 @@ func prepare(ctx context.Context, c *client.Client) error {
 // Print writes the report for people.
 func (r *Report) Print(w io.Writer) error {
 	p := printer{w: w}
+	if r.Partial {
+		p.line("PARTIAL: interrupted after %.1f s", r.Seconds)
+	}
 	p.line("%s · %s on %s · %.1f s", r.Workload, format.Count(int64(r.Clients), "client"), format.Count(int64(r.Connections), "connection"), r.Seconds)
 	p.line("  %.0f operations/s · %.0f rows/s", r.OpsPerS, r.RowsPerS)
 	p.line("  p50 %.2f ms · p99 %.2f ms · p99.9 %.2f ms", r.P50MS, r.P99MS, r.P999MS)

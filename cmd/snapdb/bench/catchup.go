@@ -23,11 +23,17 @@ func (o Options) catchUp(ctx context.Context, clients []*client.Client, cluster 
 	load := o
 	load.Workload = Insert
 	took := load.drive(ctx, clients, t)
+	r := o.sum(t, took)
+	if r.Partial = ctx.Err() != nil; r.Partial {
+		return r, nil
+	}
 	if err := cluster.run(away); err != nil {
 		return nil, err
 	}
-	r := o.sum(t, took)
 	spent, err := await(ctx, clients[0], away.used.Name)
+	if r.Partial = err != nil && ctx.Err() != nil; r.Partial {
+		return r, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -33,16 +33,19 @@ func (o Options) load(ctx context.Context, clients []*client.Client) (*Report, e
 	defer stop()
 	samples, err := o.sampleLag(watch, clients[0], t)
 	if err != nil {
-		return nil, err
+		return nil, early(ctx, err)
 	}
 	took := o.drive(ctx, clients, t)
 	info, err := clients[0].Info(ctx)
-	if err != nil {
-		return nil, err
-	}
 	stop()
 	r := o.sum(t, took)
 	r.Lag = samples.wait()
+	if r.Partial = ctx.Err() != nil; r.Partial {
+		return r, nil
+	}
+	if err != nil {
+		return nil, err
+	}
 	for _, n := range info.Nodes {
 		l := r.Lag[n.ID]
 		head := info.Heads[database].Position
@@ -52,9 +55,10 @@ func (o Options) load(ctx context.Context, clients []*client.Client) (*Report, e
 	return r, nil
 }
 
-// drive runs all clients for the duration and returns how long it took.
-func (o Options) drive(ctx context.Context, clients []*client.Client, t *tally) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, o.Duration)
+// drive runs all clients for the duration, or until outer ends, and returns how
+// long it took.
+func (o Options) drive(outer context.Context, clients []*client.Client, t *tally) time.Duration {
+	ctx, cancel := context.WithTimeout(outer, o.Duration)
 	defer cancel()
 	var wg sync.WaitGroup
 	start := time.Now()
@@ -65,6 +69,9 @@ func (o Options) drive(ctx context.Context, clients []*client.Client, t *tally) 
 			for o.turn(ctx, start, &turns) {
 				begin := time.Now()
 				position, err := o.once(context.WithoutCancel(ctx), clients[i%len(clients)], rng)
+				if err != nil && outer.Err() != nil {
+					return // the end may have come to the cluster too
+				}
 				if err != nil {
 					t.failed.Add(1)
 					text := err.Error()

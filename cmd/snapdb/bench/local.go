@@ -87,7 +87,7 @@ func freeAddress() (string, error) {
 
 func (l *local) run(n *node) error {
 	cmd := osexec.Command(l.self, n.args...)
-	cmd.Stderr = l.progress
+	cmd.Stderr, cmd.SysProcAttr = l.progress, apart()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", n.used.Name, err)
 	}

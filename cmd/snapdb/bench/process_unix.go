@@ -12,6 +12,10 @@ import (
 
 func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
 
+// apart keeps Ctrl-C at a terminal from reaching a process that bench starts: it is
+// stopped when its figures have been taken.
+func apart() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
 // peakMB is the largest resident size a process had.
 func peakMB(s *os.ProcessState) float64 {
 	usage, ok := s.SysUsage().(*syscall.Rusage)
