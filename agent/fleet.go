@@ -217,7 +217,7 @@ func (f *fleet) waiter(c *call, behind bool, settled func()) *waiter {
 		settled()
 		f.m.meters.write.time(time.Since(c.begun))
 		if behind {
-			o.pending = append([]string{"master"}, o.pending...)
+			o.pending = append([]string{subjects.MasterID}, o.pending...)
 		}
 		c.answer(c, o)
 	}}

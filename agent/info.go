@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 
 	"github.com/snapdb/snapdb/exec"
@@ -18,6 +19,7 @@ func (m *Master) Info(ctx context.Context) subjects.ClusterInfoResponse {
 		V: subjects.Version, Cluster: m.store.Identity().Cluster, Term: heads.Term, Version: m.opts.Version,
 		Engine: m.store.Engine(), Ack: m.opts.Ack.String(), Started: m.started, Cursor: heads.Cursor,
 		Heads: heads.Heads, Nodes: m.fleet.nodes(), Writes: m.fleet.written(),
+		Connections: m.broker.Connections(), OS: runtime.GOOS, Arch: runtime.GOARCH, Host: m.host.facts(),
 	}
 	m.mu.RLock()
 	for _, w := range m.writers {

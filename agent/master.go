@@ -59,7 +59,9 @@ var (
 // Master is the node that takes writes.
 type Master struct {
 	opts    MasterOptions
-	log     *slog.Logger
+	log     *slog.Logger // to the operator, and to whoever watches the nodes' lines
+	wire    *logWire
+	host    *machine
 	meters  meters
 	boot    string
 	started time.Time
@@ -119,7 +121,8 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 	if o.publishPatience == 0 {
 		o.publishPatience = publishPatience
 	}
-	m := &Master{opts: o, log: o.Logger, boot: randomID(), started: time.Now(),
+	wire := newLogWire()
+	m := &Master{opts: o, log: slog.New(teeHandler{o.Logger.Handler(), wire.handler()}), wire: wire, host: &machine{dir: o.Dir}, boot: randomID(), started: time.Now(),
 		writers: map[string]*writer{}, sessions: sessions{open: map[string]*session{}}, failed: make(chan error, 1), stopped: make(chan struct{}),
 		catalog: make(chan struct{}, 1), crew: newCrew(maxRequests), admitter: newCrew(maxJoins)}
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -139,7 +142,8 @@ func (m *Master) start(ctx context.Context) error {
 	if m.blobs, err = blob.Open(filepath.Join(m.opts.Dir, "blobs")); err != nil {
 		return err
 	}
-	m.broker, err = broker.Start(ctx, broker.Config{Dir: filepath.Join(m.opts.Dir, "log"), Listen: m.opts.Listen, MaxLogBytes: m.opts.MaxLogBytes, Logger: m.log})
+	// The broker's own lines stay off the wire: one about the wire would make the next.
+	m.broker, err = broker.Start(ctx, broker.Config{Dir: filepath.Join(m.opts.Dir, "log"), Listen: m.opts.Listen, MaxLogBytes: m.opts.MaxLogBytes, Logger: m.opts.Logger})
 	if err != nil {
 		return err
 	}
@@ -157,6 +161,7 @@ func (m *Master) start(ctx context.Context) error {
 	if err := m.journal.open(ctx); err != nil {
 		return err
 	}
+	m.goes(func(ctx context.Context) { m.wire.run(ctx, m.journal.conn(), subjects.NodeLog(subjects.MasterID)) })
 	ill, err := m.catchUp(ctx)
 	if err != nil {
 		return err

@@ -11,9 +11,9 @@
 // There are two identities. The master's own connections ([Broker.Connect]) live
 // inside its process and may do everything. Everybody else, without credentials,
 // may speak on the subjects of snapdb except [subjects.Replicate],
-// [subjects.Epoch], [subjects.Heads] and [subjects.CommandChanged], answer in inboxes, listen to everything
-// but the master's inbox, and of JetStream use what only reads, and a consumer
-// that the master made.
+// [subjects.Epoch], [subjects.Heads], [subjects.CommandChanged] and the master's log
+// lines, answer in inboxes, listen to everything but the master's inbox, and of
+// JetStream use what only reads, and a consumer that the master made.
 //
 // The NATS server does not ask whether the sender of a request may publish where
 // it wants the answer. Whoever may ask anything of anybody can therefore have an

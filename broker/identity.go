@@ -74,7 +74,7 @@ func publicRights() *server.Permissions {
 				// Reading the log, with a consumer made by the master.
 				fmt.Sprintf(server.JSApiRequestNextT, log, "*"),
 			},
-			Deny: []string{subjects.Replicate, subjects.Epoch, subjects.Heads, subjects.CommandChanged},
+			Deny: []string{subjects.Replicate, subjects.Epoch, subjects.Heads, subjects.CommandChanged, subjects.NodeLog(subjects.MasterID)},
 		},
 		Subscribe: &server.SubjectPermission{Deny: []string{masterInbox + ".>"}},
 	}

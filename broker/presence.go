@@ -49,6 +49,16 @@ func (b *Broker) Client(name string) (number uint64) {
 	return number
 }
 
+// Connections is how many clients are connected, those of this process included.
+func (b *Broker) Connections() int {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.srv == nil {
+		return 0
+	}
+	return b.srv.NumClients()
+}
+
 // watchPresence listens to the server's own events, which tell of a killed client
 // within milliseconds. One subscription for both kinds keeps their order.
 func (b *Broker) watchPresence(sys *nats.Conn) error {

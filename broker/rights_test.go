@@ -53,7 +53,7 @@ func TestStrangersMayNotPublish(t *testing.T) {
 	s := newStranger(t, m.Broker)
 	log, lines := subjects.LogStream, subjects.NodeLogStream
 	for _, subject := range []string{
-		subjects.Replicate, subjects.Epoch, subjects.Heads, // in the master's name
+		subjects.Replicate, subjects.Epoch, subjects.Heads, subjects.NodeLog(subjects.MasterID), // in the master's name
 		m.nc.NewInbox(),
 		"$JS.API.STREAM.CREATE.X",
 		"$JS.API.STREAM.UPDATE." + log, "$JS.API.STREAM.UPDATE." + lines,

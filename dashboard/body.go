@@ -110,7 +110,7 @@ func (p *parameters) number(name string, least, most, otherwise uint64) uint64 {
 // node is a parameter that names a node, or the master.
 func (p *parameters) node(name string) string {
 	id := p.values[name]
-	if id != "" && id != masterID {
+	if id != "" && id != subjects.MasterID {
 		if err := subjects.CheckNodeID(id); err != nil {
 			p.fail("%s: %v", name, err)
 		}

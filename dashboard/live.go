@@ -63,15 +63,12 @@ func decodeWatch(data []byte) (*watchMessage, error) {
 		}
 	}
 	if m.Node != "" {
-		if err := subjects.CheckNodeID(m.Node); err != nil && m.Node != masterID {
+		if err := subjects.CheckNodeID(m.Node); err != nil && m.Node != subjects.MasterID {
 			return nil, err
 		}
 	}
 	return m, nil
 }
-
-// masterID is the master among the names of nodes, as in its log lines.
-const masterID = "master"
 
 // live is the WebSocket on which a browser watches.
 func (s *Server) live(w http.ResponseWriter, r *http.Request) error {

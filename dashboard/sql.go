@@ -80,7 +80,7 @@ func (s *Server) postTransaction(w http.ResponseWriter, r *http.Request) error {
 
 // queryDoor is where a node is read.
 func queryDoor(node string) string {
-	if node == "" || node == masterID {
+	if node == "" || node == subjects.MasterID {
 		return subjects.Query
 	}
 	return subjects.NodeQuery(node)

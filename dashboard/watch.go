@@ -125,7 +125,7 @@ func plainState(info subjects.ClusterInfoResponse) []byte {
 		}
 		nodes[i] = n
 	}
-	info.Nodes = nodes
+	info.Nodes, info.Host = nodes, nil
 	data, err := json.Marshal(&info)
 	if err != nil {
 		return nil // of what was JSON a moment ago

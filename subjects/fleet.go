@@ -159,8 +159,14 @@ type ClusterInfoResponse struct {
 	LogBytes uint64 `json:"log_bytes"`
 	LogMax   uint64 `json:"log_max"`
 	// BlobBytes is the size of the large transactions that are kept beside the log.
-	BlobBytes uint64     `json:"blob_bytes"`
-	Nodes     []NodeInfo `json:"nodes"`
+	BlobBytes uint64 `json:"blob_bytes"`
+	// Connections are those to the broker, the master's own included.
+	Connections int    `json:"connections"`
+	OS          string `json:"os"`
+	Arch        string `json:"arch"`
+	// Host is the master's machine.
+	Host  *HostFacts `json:"host,omitempty"`
+	Nodes []NodeInfo `json:"nodes"`
 	// Omitted says what was left out because all of it does not fit one message.
 	Omitted string `json:"omitted,omitempty"`
 }

@@ -52,7 +52,10 @@ func TestSplitNode(t *testing.T) {
 			t.Errorf("%s: %q %q %v", subject, id, word, ok)
 		}
 	}
-	for _, subject := range []string{"", "node", "node.", "node.a", "node.a.", "node..ack", "node.a.b.c", "nodes.a.ack", "node.master.ack", "node.*.ack", "db.exec"} {
+	if id, word, ok := subjects.SplitNode("node.master.log"); !ok || id != subjects.MasterID || word != "log" {
+		t.Errorf("the master's log: %q %q %v", id, word, ok)
+	}
+	for _, subject := range []string{"", "node", "node.", "node.a", "node.a.", "node..ack", "node.a.b.c", "nodes.a.ack", "node.master.ack", "node.*.ack", "db.exec", "node.Master.log"} {
 		if id, word, ok := subjects.SplitNode(subject); ok || id != "" || word != "" {
 			t.Errorf("%s: %q %q %v", subject, id, word, ok)
 		}

@@ -93,16 +93,20 @@ func NodeCtl(id string) string { return "node." + id + ".ctl" }
 // NodeStatus is where node id says how it is.
 func NodeStatus(id string) string { return "node." + id + ".status" }
 
-// NodeLog is where node id publishes its log lines.
+// NodeLog is where node id, or the master as [MasterID], publishes its log lines.
 func NodeLog(id string) string { return "node." + id + ".log" }
 
-// SplitNode takes node.<id>.<word> apart. ok is false for any other subject.
+// SplitNode takes node.<id>.<word> apart. ok is false for any other subject. Of the
+// master there are log lines only.
 func SplitNode(subject string) (id, word string, ok bool) {
 	rest, ok := strings.CutPrefix(subject, "node.")
 	if !ok {
 		return "", "", false
 	}
 	id, word, ok = strings.Cut(rest, ".")
+	if subject == NodeLog(MasterID) {
+		return id, word, true
+	}
 	if !ok || CheckNodeID(id) != nil || word == "" || strings.Contains(word, ".") {
 		return "", "", false
 	}
@@ -119,6 +123,9 @@ var (
 
 const maxName = 63
 
+// MasterID is the name of the master where nodes are named.
+const MasterID = "master"
+
 // CheckNodeID says whether id can name a node: 1 to 63 letters, digits, '-' and
 // '_', beginning with a letter or digit; "master" is taken by the master.
 // The error wraps ErrNodeID.
@@ -132,7 +139,7 @@ func CheckNodeID(id string) error {
 			return fmt.Errorf("%w %q: only letters, digits, '-' and '_', beginning with a letter or digit", ErrNodeID, id)
 		}
 	}
-	if strings.EqualFold(id, "master") {
+	if strings.EqualFold(id, MasterID) {
 		return fmt.Errorf("%w %q: this name is the master's", ErrNodeID, id)
 	}
 	return nil

@@ -192,7 +192,7 @@ func TestStateOfTheClusterIsShownAndLive(t *testing.T) {
 	await(s, "cluster", "cluster", online(2))
 	var info subjects.ClusterInfoResponse
 	h.do("GET", "/api/v1/status", "", 200, &info)
-	if info.Online() != 2 || info.Version != "test" {
+	if info.Online() != 2 || info.Version != "test" || info.OS == "" || info.Connections < 3 || info.Host == nil || info.Host.MemoryTotal == 0 {
 		t.Errorf("the status is %+v", info)
 	}
 	var node subjects.NodeInfo
@@ -205,4 +205,10 @@ func TestStateOfTheClusterIsShownAndLive(t *testing.T) {
 	}
 	delete(h.slaves, "snap2")
 	await(s, "cluster", "cluster", online(1))
+	s.say(`{"type":"watch","topics":["logs"],"node":"master"}`)
+	h.startSlave("snap2")
+	await(s, "logs", "lines", func(lines []struct{ Node, Msg string }) bool {
+		return len(lines) > 0 && lines[0].Node == "master" && lines[0].Msg == "slave joined"
+	})
+	await(h.watch(`{"type":"watch","topics":["cluster"]}`), "cluster", "cluster", online(2))
 }
