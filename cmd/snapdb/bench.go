@@ -45,6 +45,8 @@ result that says that it is partial, and exit code 1.`,
 			// A cluster of its own must not outlive a terminal that is closed.
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
 			defer stop()
+			_, end := tidy()
+			defer end()
 			report, err := bench.Run(ctx, o)
 			if report == nil {
 				return err

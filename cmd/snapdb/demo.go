@@ -84,6 +84,8 @@ func demo(ctx context.Context, out io.Writer, listen, http string, lasts time.Du
 		over, cancel = context.WithTimeout(ctx, lasts)
 		defer cancel()
 	}
+	hurried, end := tidy()
+	defer end()
 	dir, err := os.MkdirTemp("", "snapdb-demo-")
 	if err != nil {
 		return fmt.Errorf("make a directory for the demo: %w", err)
@@ -98,13 +100,16 @@ func demo(ctx context.Context, out io.Writer, listen, http string, lasts time.Du
 	var slaves []*agent.Slave
 	var p *panel.Panel
 	defer func() {
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+		stop, cancel := context.WithTimeout(hurried, stopPatience)
 		defer cancel()
 		err = errors.Join(err, stopPanel(stop, p))
 		for _, s := range slaves {
 			err = errors.Join(err, s.Stop(stop))
 		}
-		err = errors.Join(err, m.Stop(stop))
+		// Nobody may write any more when the directory is removed, hurry or not.
+		last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+		defer cancelLast()
+		err = errors.Join(err, m.Stop(last))
 	}()
 	if p, err = startPanel(ctx, m, http, filepath.Join(dir, "uploads"), quiet); err != nil {
 		return err
