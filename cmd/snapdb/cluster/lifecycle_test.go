@@ -222,12 +222,18 @@ func TestDemoEndsByItselfAndBySignal(t *testing.T) {
 		t.Errorf("demo --for: exit code %d, stderr %q", code, stderr)
 	}
 	wantSaid(t, stdout, "CREATE DATABASE SnapDB", "applied by snap1 snap2 snap3", "Try next")
-	for _, s := range []struct{ first, last syscall.Signal }{{0, syscall.SIGINT}, {0, syscall.SIGTERM}, {syscall.SIGINT, syscall.SIGTERM}} {
+	for _, s := range [][]syscall.Signal{{syscall.SIGINT}, {syscall.SIGTERM}, {syscall.SIGTERM, syscall.SIGTERM}} {
 		n := newNode(t, "demo", "", "demo", "--nats", freeAddress(t))
 		n.start()
 		n.awaitSaid("Ctrl-C ends the demo")
-		n.signal(s.first) // 0 is none; a second one must not keep it from cleaning up
-		n.stop(s.last)
+		n.signal(s[0])
+		for _, more := range s[1:] { // must not keep it from cleaning up
+			n.awaitSaid("stopping")
+			_ = n.cmd.Process.Signal(more) // it may be quicker
+		}
+		if code := n.wait(stopWithin); code != 0 {
+			t.Errorf("after %v: exit code %d", s, code)
+		}
 		dir := n.said()[strings.Index(n.said(), "data in ")+len("data in "):]
 		dir, _, _ = strings.Cut(dir, "\n")
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
