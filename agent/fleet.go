@@ -37,11 +37,17 @@ type fleet struct {
 	mu       sync.Mutex // guards what follows
 	ledger   *ledger
 	members  map[string]*member
-	sessions uint64            // last number given
-	writes   uint64            // transactions logged
-	dirty    bool              // heads changed since they were published
-	known    uint64            // last position of this master's log that was decided
-	floors   map[string]uint64 // of databases of which the log has, or may have, more: what is known to be complete
+	sessions uint64           // last number given
+	writes   uint64           // transactions logged
+	dirty    bool             // heads changed since they were published
+	known    uint64           // last position of this master's log that was decided
+	floors   map[string]floor // of databases of which the log has, or may have, more
+}
+
+// floor is a position up to which a database is known to be complete.
+type floor struct {
+	position uint64
+	since    time.Time // when the log began to have, or to be able to have, more
 }
 
 // member is a slave that has joined since the master started.
@@ -58,7 +64,7 @@ type member struct {
 }
 
 func newFleet(m *Master, enrolled []string) *fleet {
-	f := &fleet{m: m, ledger: newLedger(), members: map[string]*member{}, sessions: m.journal.current() << 20, known: m.journal.current(), floors: map[string]uint64{}}
+	f := &fleet{m: m, ledger: newLedger(), members: map[string]*member{}, sessions: m.journal.current() << 20, known: m.journal.current(), floors: map[string]floor{}}
 	f.ledger.log = func(slave, database, what string) {
 		m.log.Warn(what, "node", slave, "database", database)
 	}
@@ -153,9 +159,19 @@ func (f *fleet) cursor() (position uint64, moving bool) {
 	defer f.mu.Unlock()
 	position = f.known
 	for _, floor := range f.floors {
-		position = min(position, floor)
+		position = min(position, floor.position)
 	}
 	return position, len(f.floors) > 0
+}
+
+// behind is for how long the master has lacked what its log has, or may have.
+func (f *fleet) behind() (longest time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, floor := range f.floors {
+		longest = max(longest, time.Since(floor.since))
+	}
+	return longest
 }
 
 // publishing notes that a message of a database is on its way to the log, until
@@ -163,7 +179,12 @@ func (f *fleet) cursor() (position uint64, moving bool) {
 func (f *fleet) publishing(db string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.floors[db] = f.known
+	fl, ok := f.floors[db]
+	if !ok {
+		fl.since = time.Now()
+	}
+	fl.position = f.known
+	f.floors[db] = fl
 }
 
 // decided notes that a database has all that the log has for it, up to a position.

@@ -19,7 +19,7 @@ func (m *Master) Info(ctx context.Context) subjects.ClusterInfoResponse {
 		V: subjects.Version, Cluster: m.store.Identity().Cluster, Term: heads.Term, Version: m.opts.Version,
 		Engine: m.store.Engine(), Ack: m.opts.Ack.String(), Started: m.started, Cursor: heads.Cursor,
 		Heads: heads.Heads, Nodes: m.fleet.nodes(), Writes: m.fleet.written(),
-		Connections: m.broker.Connections(), OS: runtime.GOOS, Arch: runtime.GOARCH, Host: m.host.facts(),
+		BehindMS: m.fleet.behind().Milliseconds(), Connections: m.broker.Connections(), OS: runtime.GOOS, Arch: runtime.GOARCH, Host: m.host.facts(),
 	}
 	m.mu.RLock()
 	for _, w := range m.writers {
@@ -32,7 +32,7 @@ func (m *Master) Info(ctx context.Context) subjects.ClusterInfoResponse {
 	}
 	m.mu.RUnlock()
 	if log, err := m.broker.LogInfo(ctx); err == nil {
-		info.LogBytes, info.LogMax = log.Bytes, log.MaxBytes
+		info.LogBytes, info.LogMax, info.LogLast = log.Bytes, log.MaxBytes, log.Last
 	}
 	if size, err := m.blobs.Size(); err == nil {
 		info.BlobBytes = uint64(size)

@@ -27,6 +27,7 @@ const (
 // sync, and which clients wait for which positions. All of it is guarded by the
 // fleet's lock, under which its methods are called.
 type ledger struct {
+	acks   histogram           // microseconds from the log to the acknowledgement of a head
 	slaves map[string]*account // every enrolled slave
 	books  map[string]*book    // by database
 	log    func(slave, database, what string)
@@ -210,7 +211,7 @@ func (l *ledger) logged(db string, position uint64, waiting []*waiter, now time.
 			continue
 		}
 		if s.early == position {
-			b.reached(a, s, position, now)
+			l.reached(b, a, s, position, now)
 		}
 		s.early = 0
 	}
@@ -262,7 +263,7 @@ func (l *ledger) acknowledge(a *account, db string, position uint64, now time.Ti
 		s.early = position
 		return
 	}
-	b.reached(a, s, position, now)
+	l.reached(b, a, s, position, now)
 	l.turn(db, b, now)
 	if db == subjects.Catalog {
 		l.have(a, position, now)
@@ -270,10 +271,12 @@ func (l *ledger) acknowledge(a *account, db string, position uint64, now time.Ti
 }
 
 // reached notes that a slave has a position, and all before it.
-func (b *book) reached(a *account, s *standing, position uint64, now time.Time) {
+func (l *ledger) reached(b *book, a *account, s *standing, position uint64, now time.Time) {
 	s.judge(b, now) // how it stood until now
 	if position == b.head {
-		a.delay += (now.Sub(b.headAt) - a.delay) / 8
+		took := now.Sub(b.headAt)
+		l.acks.time(took)
+		a.delay += (took - a.delay) / 8
 	}
 	s.acked, s.progress = position, now
 	s.judge(b, now)
@@ -290,7 +293,7 @@ func (b *book) reached(a *account, s *standing, position uint64, now time.Time) 
 func (l *ledger) have(a *account, catalog uint64, now time.Time) {
 	for db, b := range l.books {
 		if s := a.standing(db); db != subjects.Catalog && b.made <= catalog && s.acked < b.made {
-			b.reached(a, s, b.made, now)
+			l.reached(b, a, s, b.made, now)
 		}
 	}
 }

@@ -240,7 +240,7 @@ func (m *Master) open(ctx context.Context, ill map[*exec.Database]*illness) erro
 			continue
 		}
 		m.startWriter(d, is.why)
-		m.fleet.floors[d.Name()] = d.Applied().Number                           // it has not what the log has for it,
+		m.fleet.floors[d.Name()] = floor{d.Applied().Number, m.started}         // it has not what the log has for it,
 		m.fleet.ledger.open(d.Name(), d.Incarnation(), is.at.Number, m.started) // but slaves have
 	}
 	if m.orders, err = openOrders(m); err != nil {

@@ -46,7 +46,7 @@ func (h *histogram) read() subjects.Histogram {
 // answerMetrics says what the master has counted.
 func (m *Master) answerMetrics(answer reply) {
 	data, err := json.Marshal(subjects.MetricsResponse{
-		V: subjects.Version, Write: m.meters.write.read(), Publish: m.meters.publish.read(), Group: m.meters.group.read(),
+		V: subjects.Version, Write: m.meters.write.read(), Publish: m.meters.publish.read(), Group: m.meters.group.read(), Ack: m.fleet.ledger.acks.read(),
 	})
 	if err != nil {
 		respondError(answer, exec.WireError(err))

@@ -2,7 +2,11 @@ package dashboard
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -15,9 +19,10 @@ import (
 type metrics struct {
 	s *Server
 
-	up, position, stopped, writes, logBytes, logMax              *prometheus.Desc
+	up, position, stopped, writes, logBytes, logMax, logLast     *prometheus.Desc
 	nodeState, nodePosition, nodeLag, nodeAck, nodeSync, viewers *prometheus.Desc
-	write, publish, group                                        *prometheus.Desc
+	behind, connections                                          *prometheus.Desc
+	write, publish, group, ack                                   *prometheus.Desc
 }
 
 func newMetrics(s *Server) *metrics {
@@ -31,6 +36,9 @@ func newMetrics(s *Server) *metrics {
 		writes:       d("writes_total", "Transactions logged since the master started."),
 		logBytes:     d("log_bytes", "Size of the log."),
 		logMax:       d("log_max_bytes", "Size of the log at which writes are refused."),
+		logLast:      d("log_last_position", "Position of the last message of the log."),
+		behind:       d("behind_seconds", "For how long the master has lacked what its log has, or may have."),
+		connections:  d("nats_connections", "Connections to the broker, the master's own included."),
 		nodeState:    d("node_state", "1 for the state that a node is in.", "node", "state"),
 		nodePosition: d("node_position", "Position that a node has acknowledged.", "node", "database"),
 		nodeLag:      d("node_lag_seconds", "Age of the oldest position that a node has not acknowledged.", "node"),
@@ -40,6 +48,7 @@ func newMetrics(s *Server) *metrics {
 		write:        d("write_seconds", "Time from a write's request to its answer."),
 		publish:      d("log_publish_seconds", "Time in which the log stored a group."),
 		group:        d("group_transactions", "Transactions of a group."),
+		ack:          d("ack_seconds", "Time from the log to a node's acknowledgement of the newest position of a database."),
 	}
 }
 
@@ -76,6 +85,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	to <- prometheus.MustNewConstMetric(m.writes, prometheus.CounterValue, float64(info.Writes))
 	gauge(m.logBytes, float64(info.LogBytes))
 	gauge(m.logMax, float64(info.LogMax))
+	gauge(m.logLast, float64(info.LogLast))
+	gauge(m.behind, float64(info.BehindMS)/1000)
+	gauge(m.connections, float64(info.Connections))
 	for i := range info.Nodes {
 		n := &info.Nodes[i]
 		gauge(m.nodeState, 1, n.ID, string(n.State))
@@ -90,6 +102,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	to <- histogram(m.write, counted.Write, micro)
 	to <- histogram(m.publish, counted.Publish, micro)
 	to <- histogram(m.group, counted.Group, 1)
+	to <- histogram(m.ack, counted.Ack, micro)
 }
 
 // histogram makes a metric of a histogram of the master, whose bucket i has the
@@ -116,20 +129,51 @@ func (s *Server) metricsHandler() handler {
 	}
 }
 
-// readyz says whether the master has applied all that its log holds: it answers only
-// when it once had, and names the databases that fell behind since.
+// behindMost is for how long the master may lack what its log has and still be
+// ready: a write on its way to the log counts too, for as long as that takes.
+const behindMost = 2 * time.Second
+
+// readiness is the answer to whether the master is ready. Position is up to where it
+// has applied everything, LogLast where the log ends: messages that change nothing
+// may lie between.
+type readiness struct {
+	Ready    bool              `json:"ready"`
+	Why      []string          `json:"why"` // it is not; empty if it is
+	Position uint64            `json:"position"`
+	LogLast  uint64            `json:"log_last"`
+	BehindMS int64             `json:"behind_ms"`
+	Applied  map[string]uint64 `json:"applied"`
+}
+
+// readyz says whether the master has applied what its log holds. It answers at all
+// only after it had once applied everything that the log held when it started.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	var info subjects.ClusterInfoResponse
 	if err := s.ask(r.Context(), subjects.ClusterInfo, struct{}{}, &info); err != nil {
 		return err
 	}
+	a := ready(&info)
 	status := http.StatusOK
-	if len(info.Stopped) > 0 {
+	if !a.Ready {
 		status = http.StatusServiceUnavailable
 	}
-	applied := map[string]uint64{}
+	return replyJSON(w, status, a)
+}
+
+func ready(info *subjects.ClusterInfoResponse) readiness {
+	a := readiness{Why: []string{}, Position: info.Cursor, LogLast: info.LogLast, BehindMS: info.BehindMS, Applied: map[string]uint64{}}
 	for db, head := range info.Heads {
-		applied[db] = head.Position
+		a.Applied[db] = head.Position
 	}
-	return replyJSON(w, status, map[string]any{"ready": status == http.StatusOK, "position": info.Cursor, "applied": applied, "stopped": info.Stopped})
+	for _, db := range slices.Sorted(maps.Keys(info.Stopped)) {
+		a.Why = append(a.Why, fmt.Sprintf("database %s takes no writes: %s", db, info.Stopped[db]))
+	}
+	if info.LogMax == 0 {
+		a.Why = append(a.Why, "the log does not answer")
+	}
+	if behind := time.Duration(info.BehindMS) * time.Millisecond; behind > behindMost {
+		a.Why = append(a.Why, fmt.Sprintf("everything is applied up to position %d only; the log ends at %d and has had more for %v", info.Cursor, info.LogLast, behind.Round(time.Second)))
+	}
+	a.Ready = len(a.Why) == 0
+	return a
 }

@@ -125,7 +125,7 @@ func plainState(info subjects.ClusterInfoResponse) []byte {
 		}
 		nodes[i] = n
 	}
-	info.Nodes, info.Host = nodes, nil
+	info.Nodes, info.Host, info.BehindMS = nodes, nil, 0
 	data, err := json.Marshal(&info)
 	if err != nil {
 		return nil // of what was JSON a moment ago

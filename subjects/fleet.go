@@ -157,7 +157,12 @@ type ClusterInfoResponse struct {
 	// Writes are the transactions logged since this master started.
 	Writes   uint64 `json:"writes"`
 	LogBytes uint64 `json:"log_bytes"`
-	LogMax   uint64 `json:"log_max"`
+	LogMax   uint64 `json:"log_max"` // 0: the log did not answer
+	// LogLast is the position of the log's last message, of whatever kind.
+	LogLast uint64 `json:"log_last"`
+	// BehindMS is for how long the master has lacked what its log has, or may have;
+	// 0: it has everything.
+	BehindMS int64 `json:"behind_ms"`
 	// BlobBytes is the size of the large transactions that are kept beside the log.
 	BlobBytes uint64 `json:"blob_bytes"`
 	// Connections are those to the broker, the master's own included.
@@ -197,6 +202,7 @@ type MetricsResponse struct {
 	Write   Histogram `json:"write"`   // microseconds from a request to its answer
 	Publish Histogram `json:"publish"` // microseconds in which the log stored a group
 	Group   Histogram `json:"group"`   // transactions of a group
+	Ack     Histogram `json:"ack"`     // microseconds from the log to a slave's acknowledgement of a head
 }
 
 // Histogram counts whole numbers by how many bits they have: Counts[i] those from

@@ -1,14 +1,22 @@
 package panel_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
+	"github.com/snapdb/snapdb/exec/engine"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -301,20 +309,71 @@ func TestSamplesMakeTheHistory(t *testing.T) {
 
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHouse(t, "snap1")
 	var a answer
 	h.do("POST", "/api/v1/databases", `{"name":"Shop"}`, http.StatusCreated, &a)
-	h.do("POST", "/api/v1/exec", `{"db":"Shop","sql":"CREATE TABLE t (x)"}`, 200, &a)
-	for path, says := range map[string][]string{
-		"/healthz": {`"ok":true`},
-		"/readyz":  {`"ready":true`, `"Shop":3`},
-		"/metrics": {"snapdb_up 1\n", `snapdb_database_position{database="Shop"} 3`, "snapdb_writes_total 2\n", "snapdb_group_transactions_sum 1\n", "snapdb_write_seconds_count 2\n", "go_goroutines"},
+	h.do("POST", "/api/v1/exec", `{"db":"Shop","sql":"CREATE TABLE t (x)","ack":"all"}`, 200, &a)
+	if status, _, data := h.request("GET", "/healthz", ""); status != 200 || string(data) != `{"ok":true}` {
+		t.Errorf("/healthz: %d %s", status, data)
+	}
+	var is struct {
+		Ready              bool
+		Why                []string
+		Position, Log_last uint64
+		Applied            map[string]uint64
+	}
+	h.do("GET", "/readyz", "", 200, &is)
+	if at := *a.Position; !is.Ready || len(is.Why) > 0 || is.Position != at || is.Log_last != at || is.Applied["Shop"] != at {
+		t.Errorf("/readyz: %+v after position %d", is, at)
+	}
+	h.wantMetrics(*a.Position)
+	// Somebody writes into a file of the master.
+	conn, err := engine.Open(filepath.Join(h.dir, "master", "Shop.db"), engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(conn.Exec("INSERT INTO t VALUES ('foreign')"), conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	h.do("POST", "/api/v1/exec", `{"db":"Shop","sql":"INSERT INTO t VALUES (1)"}`, http.StatusServiceUnavailable, &a)
+	h.do("GET", "/readyz", "", http.StatusServiceUnavailable, &is)
+	if is.Ready || len(is.Why) != 1 || !strings.Contains(is.Why[0], "database Shop takes no writes") {
+		t.Errorf("/readyz of a master with a stopped database: %+v", is)
+	}
+}
+
+// wantMetrics reads /metrics as monitoring does. The newest position is Shop's, and
+// snap1 has acknowledged it.
+func (h *house) wantMetrics(position uint64) {
+	h.t.Helper()
+	_, header, data := h.request("GET", "/metrics", "")
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(data))
+	if err != nil || expfmt.ResponseFormat(header).FormatType() != expfmt.TypeTextPlain {
+		h.t.Fatalf("%v in %s, %s", err, header.Get("Content-Type"), data)
+	}
+	for name, want := range map[string]func(m *dto.Metric) bool{
+		"snapdb_up":                  func(m *dto.Metric) bool { return m.GetGauge().GetValue() == 1 },
+		"snapdb_database_position":   func(m *dto.Metric) bool { return m.GetGauge().GetValue() == float64(position) },
+		"snapdb_log_last_position":   func(m *dto.Metric) bool { return m.GetGauge().GetValue() == float64(position) },
+		"snapdb_log_bytes":           func(m *dto.Metric) bool { return m.GetGauge().GetValue() > 0 },
+		"snapdb_log_max_bytes":       func(m *dto.Metric) bool { return m.GetGauge().GetValue() > 0 },
+		"snapdb_behind_seconds":      func(m *dto.Metric) bool { return m.GetGauge().GetValue() == 0 },
+		"snapdb_nats_connections":    func(m *dto.Metric) bool { return m.GetGauge().GetValue() >= 4 },
+		"snapdb_panel_connections":   func(m *dto.Metric) bool { return m.GetGauge().GetValue() == 0 },
+		"snapdb_writes_total":        func(m *dto.Metric) bool { return m.GetCounter().GetValue() == 2 },
+		"snapdb_node_state":          func(m *dto.Metric) bool { return m.GetGauge().GetValue() == 1 },
+		"snapdb_node_position":       func(m *dto.Metric) bool { return m.GetGauge().GetValue() == float64(position) },
+		"snapdb_node_lag_seconds":    func(m *dto.Metric) bool { return m.GetGauge().GetValue() == 0 },
+		"snapdb_group_transactions":  func(m *dto.Metric) bool { return m.GetHistogram().GetSampleSum() == 1 },
+		"snapdb_write_seconds":       func(m *dto.Metric) bool { return m.GetHistogram().GetSampleCount() == 2 },
+		"snapdb_log_publish_seconds": func(m *dto.Metric) bool { return m.GetHistogram().GetSampleCount() >= 1 },
+		"snapdb_ack_seconds":         func(m *dto.Metric) bool { return m.GetHistogram().GetSampleCount() >= 1 },
+		"go_goroutines":              func(m *dto.Metric) bool { return m.GetGauge().GetValue() > 0 },
 	} {
-		status, _, data := h.request("GET", path, "")
-		for _, s := range says {
-			if status != 200 || !strings.Contains(string(data), s) {
-				t.Errorf("%s: %d, without %q: %.2000s", path, status, s, data)
-			}
+		family := families[name]
+		if family == nil || family.GetHelp() == "" || !slices.ContainsFunc(family.GetMetric(), want) {
+			h.t.Errorf("%s: %v", name, family)
 		}
 	}
 }
