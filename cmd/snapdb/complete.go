@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +26,7 @@ func complete(cmd *cobra.Command) {
 		"level":  fixed("debug", "info", "warn", "error"),
 		"node":   live(slaveIDs),
 		"db":     live(databaseNames),
+		"select": liveSelectors,
 	} {
 		if cmd.Flags().Lookup(name) != nil {
 			// The only way to fail is a flag that does not exist.
@@ -44,25 +48,64 @@ func fixed(words ...string) cobra.CompletionFunc {
 // none: an error would only get in the way of typing.
 func live(words func(*subjects.ClusterInfoResponse) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		const nothing = cobra.ShellCompDirectiveNoFileComp
-		if settle(cmd) != nil {
-			return nil, nothing
+		info := liveInfo(cmd)
+		if info == nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		server, err := cmd.Flags().GetString("server")
-		if err != nil {
-			return nil, nothing
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), completionPatience)
-		defer cancel()
-		c, err := client.Connect(ctx, server, client.Options{Name: "snapdb completion"})
-		if err != nil {
-			return nil, nothing
-		}
-		defer c.Close()
-		info, err := c.Info(ctx)
-		if err != nil {
-			return nil, nothing
-		}
-		return words(info), nothing
+		return words(info), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// liveInfo is how the cluster is, nil if the master does not answer at once.
+func liveInfo(cmd *cobra.Command) *subjects.ClusterInfoResponse {
+	if settle(cmd) != nil {
+		return nil
+	}
+	server, err := cmd.Flags().GetString("server")
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), completionPatience)
+	defer cancel()
+	c, err := client.Connect(ctx, server, client.Options{Name: "snapdb completion"})
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	info, err := c.Info(ctx)
+	if err != nil {
+		return nil
+	}
+	return info
+}
+
+// liveSelectors completes the last term of a selector: its key from those that nodes
+// have, behind '=' its value. Further terms may follow.
+func liveSelectors(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	const more = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	info := liveInfo(cmd)
+	if info == nil {
+		return nil, more
+	}
+	at := strings.LastIndexByte(typed, ',') + 1
+	before, term := typed[:at], typed[at:]
+	all := map[string]bool{}
+	for i := range info.Nodes {
+		n := &info.Nodes[i]
+		facts := map[string]string{"id": n.ID, "state": string(n.State)}
+		if n.Status != nil {
+			facts["os"], facts["arch"] = n.Status.OS, n.Status.Arch
+			maps.Copy(facts, n.Status.Labels)
+		}
+		for key, value := range facts {
+			word := key + "="
+			if strings.Contains(term, "=") {
+				word += value
+			}
+			if strings.HasPrefix(word, term) {
+				all[before+word] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(all)), more
 }

@@ -35,8 +35,10 @@ func nodeListCommand() *cobra.Command {
 		Long: `ls lists the master and every slave that has joined and is not forgotten.
 
 LAG is the age of the oldest change that the slave has not acknowledged; IN SYNC
-counts the databases for which writes wait for it. A slave that is offline is
-remembered until it comes back, or node forget says that it will not.`,
+counts the databases for which writes wait for it. POSITION is up to where a node
+has the log; it, OS and HOST are left out where a terminal has no room for them. A
+slave that is offline is remembered until it comes back, or node forget says that
+it will not.`,
 		Example: "  snapdb node ls\n  snapdb node ls --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,12 +58,13 @@ remembered until it comes back, or node forget says that it will not.`,
 }
 
 func printNodes(out io.Writer, info *subjects.ClusterInfoResponse) error {
-	rows := [][]string{{masterID, string(subjects.StateOnline), "", "", "now", info.Version, "", stopped(info)}}
+	rows := [][]string{{masterID, string(subjects.StateOnline), "", "", "now", strconv.FormatUint(info.Cursor, 10), info.Version, info.OS, hostname(info.Host), "", stopped(info)}}
 	databases := len(databaseNames(info))
 	for _, n := range info.Nodes {
-		version, labels := "", ""
-		if n.Status != nil {
-			version, labels = n.Status.Version, labelText(n.Status.Labels)
+		version, labels, position, system, host := "", "", "", "", ""
+		if st := n.Status; st != nil {
+			version, labels, position = st.Version, labelText(st.Labels), strconv.FormatUint(st.Cursor, 10)
+			system, host = st.OS, hostname(st.Host)
 		}
 		inSync := 0
 		for _, db := range n.InSync {
@@ -77,9 +80,16 @@ func printNodes(out io.Writer, info *subjects.ClusterInfoResponse) error {
 		if info.Omitted != "" {
 			synced = "?"
 		}
-		rows = append(rows, []string{n.ID, string(n.State), lag, synced, ago(n.LastSeen), version, labels, n.Reason})
+		rows = append(rows, []string{n.ID, string(n.State), lag, synced, ago(n.LastSeen), position, version, system, host, labels, n.Reason})
 	}
-	return printTable(out, []string{"NODE", "STATE", "LAG", "IN SYNC", "SEEN", "VERSION", "LABELS", "REASON"}, rows)
+	return printFitting(out, []string{"NODE", "STATE", "LAG", "IN SYNC", "SEEN", "POSITION", "VERSION", "OS", "HOST", "LABELS", "REASON"}, rows, "OS", "HOST", "POSITION")
+}
+
+func hostname(h *subjects.HostFacts) string {
+	if h == nil {
+		return ""
+	}
+	return h.Hostname
 }
 
 // stopped says which databases of the master take no writes.

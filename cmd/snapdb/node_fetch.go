@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -114,29 +111,6 @@ func printFiles(out io.Writer, r *subjects.CommandRecord) error {
 		}
 	}
 	return printTable(out, []string{"NODE", "FILE", "SIZE", "MODIFIED", "REASON"}, rows)
-}
-
-// printLogs prints log lines of nodes, node by node.
-func printLogs(out io.Writer, r *subjects.CommandRecord) error {
-	var rows [][]string
-	for _, n := range r.Nodes {
-		var lines []map[string]any
-		if n.State != subjects.CommandDone || json.Unmarshal(n.Output, &lines) != nil {
-			rows = append(rows, []string{n.Node, "", "", stateWord(n.State) + ": " + n.Reason})
-			continue
-		}
-		for _, line := range lines {
-			text := fmt.Sprint(line["msg"])
-			for _, key := range slices.Sorted(maps.Keys(line)) {
-				if key != "time" && key != "level" && key != "msg" {
-					text += fmt.Sprintf(" %s=%v", key, line[key])
-				}
-			}
-			at, _, _ := strings.Cut(fmt.Sprint(line["time"]), ".")
-			rows = append(rows, []string{n.Node, at, fmt.Sprint(line["level"]), text})
-		}
-	}
-	return printTable(out, []string{"NODE", "TIME", "LEVEL", "LINE"}, rows)
 }
 
 // liveCommands completes ids of commands.

@@ -182,26 +182,6 @@ func nodeFilesCommand() *cobra.Command {
 	return cmd
 }
 
-func nodeLogsCommand() *cobra.Command {
-	var o order
-	var lines int
-	var level string
-	cmd := &cobra.Command{
-		Use:     "logs [ID...]",
-		Short:   "show the newest log lines of nodes",
-		Long:    "logs shows what nodes have logged lately." + aboutOrders,
-		Example: "  snapdb node logs snap1 --level warn --lines 20 --json",
-		Args:    nodeArgs,
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return o.run(cmd, ids, &errand{op: subjects.OpLogs, args: subjects.LogsArgs{Lines: lines, Level: level}, show: printLogs})
-		},
-	}
-	o.flags(cmd)
-	cmd.Flags().IntVar(&lines, "lines", 100, "the newest so many")
-	cmd.Flags().StringVar(&level, "level", "", "this `LEVEL` and above: debug, info, warn or error")
-	return cmd
-}
-
 func nodeLabelCommand() *cobra.Command {
 	var o order
 	var remove []string

@@ -62,6 +62,11 @@ type errand struct {
 // give sends a command and follows it until it has ended, or only waits for nodes
 // that are away.
 func (o *order) give(cmd *cobra.Command, ids []string, e *errand) (*subjects.CommandRecord, *client.Client, error) {
+	switch subjects.AwayPolicy(o.away) {
+	case subjects.AwaySkip, subjects.AwayWait, subjects.AwayQueue:
+	default:
+		return nil, nil, flagError(cmd, "away", fmt.Errorf("must be %s, %s or %s, not %q", subjects.AwaySkip, subjects.AwayWait, subjects.AwayQueue, o.away))
+	}
 	req, err := o.request(ids, e.op)
 	if err != nil {
 		return nil, nil, usageError(err)

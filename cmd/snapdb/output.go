@@ -7,12 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/snapdb/snapdb/agent/client"
 	"github.com/snapdb/snapdb/cmd/snapdb/format"
@@ -120,13 +124,25 @@ func printJSON(out io.Writer, v any) error {
 // printTable writes rows in columns. What nodes say of themselves cannot harm the
 // terminal.
 func printTable(out io.Writer, head []string, rows [][]string) error {
-	widths := make([]int, len(head))
+	return printFitting(out, head, rows)
+}
+
+// printFitting is printTable that leaves out columns, the first named first, where a
+// terminal has no room for them. Where there is none, it has room for all.
+func printFitting(out io.Writer, head []string, rows [][]string, spare ...string) error {
 	all := append([][]string{head}, rows...)
 	for _, row := range all {
 		for i := range row {
 			row[i] = format.Safe(row[i])
-			widths[i] = max(widths[i], format.Width(row[i]))
 		}
+	}
+	widths := columnWidths(all)
+	for room := columns(out); len(spare) > 0 && 2*len(widths)-2+sum(widths) > room; spare = spare[1:] {
+		drop := slices.Index(head, spare[0])
+		for i := range all {
+			all[i] = slices.Delete(slices.Clone(all[i]), drop, drop+1)
+		}
+		head, widths = all[0], columnWidths(all)
 	}
 	var b strings.Builder
 	for _, row := range all {
@@ -140,6 +156,35 @@ func printTable(out io.Writer, head []string, rows [][]string) error {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil
+}
+
+// columnWidths are how wide the columns of a table must be.
+func columnWidths(rows [][]string) []int {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], format.Width(cell))
+		}
+	}
+	return widths
+}
+
+func sum(widths []int) int {
+	n := 0
+	for _, w := range widths {
+		n += w
+	}
+	return n
+}
+
+// columns is how wide the terminal is that out is, no limit if it is none.
+func columns(out io.Writer) int {
+	if f, ok := out.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return math.MaxInt
 }
 
 // ago is how long ago a moment was, as people say it.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"github.com/creack/pty"
 
 	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/subjects"
 )
 
 // Keys that a terminal sends.
@@ -387,4 +389,71 @@ func peakMemory(t *testing.T, pid int) int64 {
 		t.Fatalf("VmHWM of %s: %v", status, err)
 	}
 	return kB << 10
+}
+
+func TestLogsAreFollowed(t *testing.T) {
+	t.Parallel()
+	url := startCluster(t, 2)
+	snapdb := func(args ...string) {
+		t.Helper()
+		if out, err := osexec.Command("snapdb", append(args, "--server", url)...).CombinedOutput(); err != nil {
+			t.Fatalf("snapdb %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	snapdb("sql", "-c", "CREATE DATABASE d")
+	s := openProgram(t, t.TempDir(), url, "node", "logs", "snap1", "--follow")
+	s.expect("INFO   joined")
+	s.expect("\n")
+	snapdb("node", "resync", "snap2", "--db", "d", "--yes")
+	snapdb("node", "resync", "snap1", "--db", "d", "--yes")
+	s.expect("snap1  ")
+	s.expect("database=d")
+	s.press(ctrlC)
+	s.ended()
+	if strings.Contains(s.output, "snap2  ") {
+		t.Errorf("it also tells of another node:\n%s", s.output)
+	}
+	assertEqual(t, url)
+}
+
+// The list of nodes leaves out what a narrow terminal has no room for.
+func TestNodesFitTheTerminal(t *testing.T) {
+	t.Parallel()
+	host := &subjects.HostFacts{Hostname: "kiosk"}
+	info := &subjects.ClusterInfoResponse{Version: "0.1.0", OS: "linux", Cursor: 12, Host: host, Nodes: []subjects.NodeInfo{
+		{ID: "snap1", State: subjects.StateOnline, Status: &subjects.StatusMessage{Cursor: 11, Version: "0.1.0", OS: "plan9", Host: host}}}}
+	for width, want := range map[uint16]string{
+		200: "NODE STATE LAG IN SYNC SEEN POSITION VERSION OS HOST LABELS REASON",
+		80:  "NODE STATE LAG IN SYNC SEEN POSITION VERSION HOST LABELS REASON",
+		72:  "NODE STATE LAG IN SYNC SEEN POSITION VERSION LABELS REASON",
+		20:  "NODE STATE LAG IN SYNC SEEN VERSION LABELS REASON",
+	} {
+		screen, tty, err := pty.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer screen.Close()
+		defer tty.Close()
+		if err := pty.Setsize(tty, &pty.Winsize{Rows: 50, Cols: width}); err != nil {
+			t.Fatal(err)
+		}
+		if err := printNodes(tty, info); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewReader(screen)
+		head, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(strings.Fields(head), " "); got != want {
+			t.Errorf("%d columns: %s", width, got)
+		}
+		if len(head) > int(width)+2 && width > 20 {
+			t.Errorf("%d columns: %q is too long", width, head)
+		}
+	}
+	var out strings.Builder
+	if err := printNodes(&out, info); err != nil || !strings.Contains(out.String(), "plan9  kiosk") || !strings.Contains(out.String(), "  11 ") {
+		t.Errorf("no terminal: %v\n%s", err, &out)
+	}
 }
