@@ -76,6 +76,15 @@ func TestShutdownIsGivenUpWhileItsGraceRuns(t *testing.T) {
 	later := subjects.CommandRequest{Op: subjects.OpShutdown, Args: json.RawMessage(`{"grace_ms":3600000}`), All: true, ID: "later"}
 	c.command(subjects.CommandSend, later)
 	c.untilStands("later", "s1 accepted")
+	for _, grace := range []string{`{}`, `{"grace_ms":3600000}`} {
+		id := c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpShutdown, Args: json.RawMessage(grace), All: true})[0].ID
+		c.untilStands(id, "s1 failed")
+		why := c.command(subjects.CommandList, subjects.CommandQuery{ID: id})[0].Nodes[0].Reason
+		if !strings.Contains(why, "command later is about to end this node already; cancel that one first") {
+			t.Errorf("a second shutdown ended with %q", why)
+		}
+	}
+	c.untilStands("later", "s1 accepted")
 	if resp := c.ctl("s1", `{"op":"abort","args":{"id":"later"}}`); resp.State != subjects.CommandDone {
 		t.Errorf("giving it up was answered %+v", resp)
 	}

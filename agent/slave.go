@@ -104,6 +104,7 @@ type Slave struct {
 	gaps    map[uint64]uint64 // incarnation → position from which it joined again once
 	rebuild []string          // databases to be rebuilt from the log before the next join
 	unbuilt map[string]error  // why those of the last time could not be
+	ending  string            // command that is about to end this process or its machine
 }
 
 // StartSlave opens the data directory and sets out to join. It does not wait for

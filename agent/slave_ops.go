@@ -195,6 +195,11 @@ func (s *Slave) doShutdown(ctx context.Context, t *doing) (any, error) {
 	if a.Mode == subjects.ShutdownHost {
 		return s.powerDown(ctx, t, a, "powered off", Power.Off)
 	}
+	release, err := s.claimEnd(t.id)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if err := t.grace(ctx, a, "the node stops"); err != nil {
 		return nil, err
 	}
@@ -211,6 +216,11 @@ func (s *Slave) powerDown(ctx context.Context, t *doing, a subjects.ShutdownArgs
 	if s.o.Power == nil {
 		return nil, errors.New("refused: this node does not let its machine be powered off or restarted; start it with --allow-power to allow it")
 	}
+	release, err := s.claimEnd(t.id)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	message := strings.TrimSpace(a.Message)
 	if message == "" {
 		message = "This machine is about to be " + what + "."
@@ -220,6 +230,23 @@ func (s *Slave) powerDown(ctx context.Context, t *doing, a subjects.ShutdownArgs
 		return nil, err
 	}
 	return nil, do(s.o.Power, ctx)
+}
+
+// claimEnd makes a command the one that is about to end this node, until release. Of
+// two whose graces run side by side nobody could say which one it was, or whom the
+// users are to believe.
+func (s *Slave) claimEnd(id string) (release func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending != "" {
+		return nil, fmt.Errorf("refused: command %s is about to end this node already; cancel that one first", s.ending)
+	}
+	s.ending = id
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ending = ""
+	}, nil
 }
 
 // grace waits until it is time, unless it is given up.
