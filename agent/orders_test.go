@@ -226,6 +226,30 @@ func TestResyncRebuildsACopyFromTheLog(t *testing.T) {
 	c.untilInSync("s1")
 }
 
+func TestResyncThatCannotSetTheCopyAsideFails(t *testing.T) {
+	c := newCluster(t, agent.MasterOptions{}, "s1")
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+	c.untilInSync("s1")
+	trash := filepath.Join(c.dir, "s1", "trash")
+	if err := os.WriteFile(trash, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	resync := subjects.CommandRequest{Op: subjects.OpResync, All: true, Args: json.RawMessage(`{"databases":["a"]}`)}
+	r := c.command(subjects.CommandSend, resync)[0]
+	c.untilStands(r.ID, "s1 failed")
+	if why := c.command(subjects.CommandList, subjects.CommandQuery{ID: r.ID})[0].Nodes[0].Reason; !strings.Contains(why, "mkdir trash") {
+		t.Errorf("it failed with %q", why)
+	}
+	if err := os.Remove(trash); err != nil {
+		t.Fatal(err)
+	}
+	r = c.command(subjects.CommandSend, resync)[0]
+	c.untilStands(r.ID, "s1 done")
+	c.do("a", "INSERT INTO t VALUES (1)")
+	c.untilInSync("s1")
+}
+
 func TestCommandsThatCannotBeAreRefused(t *testing.T) {
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	for name, q := range map[string]subjects.CommandRequest{

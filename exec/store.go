@@ -307,6 +307,14 @@ func (s *Store) add(d *Database) {
 
 // remove forgets a database, closes it and sets its file aside.
 func (s *Store) remove(d *Database) error {
+	if err := s.close(d); err != nil {
+		return err
+	}
+	return s.setAside(d.name)
+}
+
+// close forgets a database and closes it.
+func (s *Store) close(d *Database) error {
 	s.mu.Lock()
 	delete(s.open, strings.ToLower(d.name))
 	s.mu.Unlock()
@@ -315,13 +323,22 @@ func (s *Store) remove(d *Database) error {
 	if err := d.Close(ctx); err != nil {
 		return fmt.Errorf("close database %s: %w", d.name, err)
 	}
-	return s.setAside(d.name)
+	return nil
 }
 
 // Rebuild sets the file of a database aside and puts an empty one in its place,
-// to which the log can be applied from its creation on.
+// to which the log can be applied from its creation on. A file that cannot be set
+// aside goes on being the database's.
 func (s *Store) Rebuild(d *Database) error {
-	if err := s.remove(d); err != nil {
+	if err := s.close(d); err != nil {
+		return err
+	}
+	if err := s.setAside(d.name); err != nil {
+		old, again := s.openDatabase(d.name, d.inc)
+		if again != nil {
+			return errors.Join(err, again)
+		}
+		s.add(old)
 		return err
 	}
 	empty, err := s.createDatabase(entry{d.name, d.inc})
