@@ -113,7 +113,7 @@ func interrupted(resp *subjects.Response, err error) error {
 		return err
 	}
 	said := *e
-	said.Message = fmt.Sprintf("interrupted, but too late to undo the write: it is committed at position %d; %s; db status shows who has it later",
+	said.Message = fmt.Sprintf("interrupted, but too late to undo the write: it is committed at position %d; %s; snapdb db ls shows who has it later",
 		resp.Position, strings.Join(holders(resp), ", "))
 	return &said
 }
