@@ -34,8 +34,10 @@ var ErrDigest = errors.New("digest does not match")
 
 // Store is a folder of blobs.
 type Store struct {
-	dir     string
-	putting sync.Mutex // held while a chunk is put
+	dir string
+
+	mu       sync.Mutex          // guards arriving
+	arriving map[string]*arrival // by digest
 }
 
 // Ends of the names of files that are not blobs.
@@ -59,7 +61,7 @@ func Open(dir string) (*Store, error) {
 			return nil, fmt.Errorf("remove unfinished blob: %w", err)
 		}
 	}
-	return &Store{dir: dir}, nil
+	return &Store{dir: dir, arriving: map[string]*arrival{}}, nil
 }
 
 // Writer writes one blob: Write, then Commit, then Keep; or Abort, before or after

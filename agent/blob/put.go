@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/snapdb/snapdb/exec"
@@ -21,6 +23,42 @@ const partSuffix = ".part"
 // partLife is how long a blob that does not go on arriving is kept.
 const partLife = 24 * time.Hour
 
+// mostArriving is of how many blobs that arrive the digest so far is remembered.
+// Those beyond are read again when all is there.
+const mostArriving = 64
+
+// arrival is a blob that arrives in chunks. Each is put on its own: others go on
+// while a large one is read or flushed.
+type arrival struct {
+	mu     sync.Mutex // held while a chunk is put
+	users  int        // guarded by the store's mutex
+	hash   hash.Hash  // of the first bytes,
+	hashed int64      // so many
+}
+
+func (s *Store) enter(digest string) *arrival {
+	s.mu.Lock()
+	a := s.arriving[digest]
+	if a == nil {
+		a = &arrival{hash: sha256.New()}
+		s.arriving[digest] = a
+	}
+	a.users++
+	s.mu.Unlock()
+	a.mu.Lock()
+	return a
+}
+
+// leave ends a put. What is no longer on its way is forgotten.
+func (s *Store) leave(digest string, a *arrival, ended bool) {
+	a.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.users--; a.users == 0 && (ended || len(s.arriving) > mostArriving) {
+		delete(s.arriving, digest)
+	}
+}
+
 // Put takes a chunk of the blob of a digest and size that arrives in order. It
 // returns where to go on, which is not after the chunk if that does not belong
 // there; and whether all is there. After ErrDigest nothing is kept.
@@ -28,8 +66,8 @@ func (s *Store) Put(digest string, size, offset int64, chunk []byte) (next int64
 	if !isDigest(digest) {
 		return 0, false, fmt.Errorf("%w: %.80q is no SHA-256", ErrDigest, digest)
 	}
-	s.putting.Lock()
-	defer s.putting.Unlock()
+	a := s.enter(digest)
+	defer func() { s.leave(digest, a, done || err != nil) }()
 	if info, err := os.Stat(s.path(digest)); err == nil {
 		return info.Size(), true, nil
 	}
@@ -42,8 +80,12 @@ func (s *Store) Put(digest string, size, offset int64, chunk []byte) (next int64
 	if err != nil {
 		return 0, false, fmt.Errorf("put blob: %w", err)
 	}
+	if has < a.hashed {
+		a.restart() // the file was swept meanwhile
+	}
 	switch {
 	case has+int64(len(chunk)) > size:
+		a.restart()
 		return 0, false, errors.Join(fmt.Errorf("%w: more than the %d bytes that it should have", ErrDigest, size), os.Remove(f.Name()))
 	case offset != has:
 		return has, false, nil
@@ -51,25 +93,31 @@ func (s *Store) Put(digest string, size, offset int64, chunk []byte) (next int64
 	if _, err := f.Write(chunk); err != nil {
 		return has, false, errors.Join(fmt.Errorf("put blob: %w", err), f.Truncate(has))
 	}
+	if a.hashed == has {
+		a.hash.Write(chunk)
+		a.hashed += int64(len(chunk))
+	}
 	if next = has + int64(len(chunk)); next < size {
 		return next, false, nil
 	}
-	if err := s.finish(f, digest); err != nil {
+	if err := s.finish(f, a, digest, size); err != nil {
 		return 0, false, err
 	}
 	return next, true, nil
 }
 
-// finish makes a blob of which all has arrived one that stays.
-func (s *Store) finish(f *os.File, digest string) error {
-	hash := sha256.New()
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+func (a *arrival) restart() { a.hash, a.hashed = sha256.New(), 0 }
+
+// finish makes a blob of which all has arrived one that stays. Only what arrived
+// before this process or is not remembered has to be read for its digest.
+func (s *Store) finish(f *os.File, a *arrival, digest string, size int64) error {
+	if _, err := io.Copy(a.hash, io.NewSectionReader(f, a.hashed, size-a.hashed)); err != nil {
+		a.restart()
 		return fmt.Errorf("put blob: %w", err)
 	}
-	if _, err := io.Copy(hash, f); err != nil {
-		return fmt.Errorf("put blob: %w", err)
-	}
-	if is := hex.EncodeToString(hash.Sum(nil)); is != digest {
+	is := hex.EncodeToString(a.hash.Sum(nil))
+	a.restart()
+	if is != digest {
 		return errors.Join(fmt.Errorf("%w: what arrived has %s", ErrDigest, is), os.Remove(f.Name()))
 	}
 	err := f.Sync()
