@@ -24,9 +24,10 @@ func (s *Slave) doFiles(ctx context.Context, _ *doing) (any, error) { return s.f
 // has brought is kept.
 func (s *Slave) doPush(ctx context.Context, t *doing) (any, error) {
 	a := args[subjects.PushArgs](t)
-	var chunk []byte
+	var chunk []byte // what has come and is not taken yet,
+	at := int64(0)   // from here on
 	next := func(ctx context.Context, offset int64, buf []byte) (int, error) {
-		if len(chunk) == 0 {
+		if len(chunk) == 0 || offset != at {
 			err := s.persist(ctx, func() (err error) {
 				chunk, err = s.getChunk(ctx, subjects.BlobRequest{Digest: a.Digest, Offset: offset})
 				return err
@@ -39,7 +40,7 @@ func (s *Slave) doPush(ctx context.Context, t *doing) (any, error) {
 			}
 		}
 		n := copy(buf, chunk)
-		chunk = chunk[n:]
+		chunk, at = chunk[n:], offset+int64(n)
 		return n, nil
 	}
 	err := s.files.Receive(ctx, a.Name, a.Size, a.Digest, next, func(done int64) {

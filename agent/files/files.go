@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -84,8 +85,9 @@ func (f *Folder) Close() error { return f.root.Close() }
 type Next func(ctx context.Context, offset int64, buf []byte) (int, error)
 
 // Receive stores a file of that size and SHA-256 (hexadecimal). What an earlier
-// call left behind is hashed again and kept; the file has its name only once
-// it is whole and on disk. progress may be nil.
+// call left behind is hashed again and kept, unless it is part of another file; the
+// file has its name only once it is whole and on disk. Where the disk has no room
+// for it nothing is left. progress may be nil.
 func (f *Folder) Receive(ctx context.Context, name string, size int64, digest string, next Next, progress func(done int64)) error {
 	if err := CheckName(name); err != nil {
 		return err
@@ -113,16 +115,17 @@ func (f *Folder) receive(ctx context.Context, name string, size int64, digest st
 	if err != nil {
 		return err
 	}
-	sum := sha256.New()
-	err = f.fill(ctx, file, sum, size, next, progress)
+	err = f.whole(ctx, file, size, digest, next, progress)
 	if err == nil {
 		err = file.Sync()
 	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err // the part stays, for the next try to go on from
+	err = errors.Join(err, file.Close())
+	var space *SpaceError
+	if errors.As(err, &space) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrDigest) {
+		return errors.Join(err, f.root.Remove(part))
 	}
-	if !strings.EqualFold(hex.EncodeToString(sum.Sum(nil)), digest) {
-		return errors.Join(ErrDigest, f.root.Remove(part))
+	if err != nil {
+		return err // the part stays, for the next try to go on from
 	}
 	if err := f.root.Rename(part, name); err != nil {
 		return err
@@ -130,28 +133,48 @@ func (f *Folder) receive(ctx context.Context, name string, size int64, digest st
 	return f.syncFolders(folder)
 }
 
-// fill hashes what is there and takes the rest chunk by chunk.
-func (f *Folder) fill(ctx context.Context, file *os.File, sum hash.Hash, size int64, next Next, progress func(int64)) error {
+// whole makes a file that of the digest. What was there may be part of another file
+// of the name: then it is taken anew.
+func (f *Folder) whole(ctx context.Context, file *os.File, size int64, digest string, next Next, progress func(int64)) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
-	if info.Size() > size {
-		// It was part of another file.
-		if err := file.Truncate(0); err != nil {
+	for has := info.Size(); ; has = 0 {
+		if has == 0 || has > size {
+			if err := file.Truncate(0); err != nil {
+				return err
+			}
+			has = 0
+		}
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
+		sum := sha256.New()
+		if err := f.fill(ctx, file, sum, size, next, progress); err != nil {
+			return err
+		}
+		if strings.EqualFold(hex.EncodeToString(sum.Sum(nil)), digest) {
+			return nil
+		}
+		if has == 0 {
+			return ErrDigest
+		}
 	}
+}
+
+// fill hashes what is there and takes the rest chunk by chunk.
+func (f *Folder) fill(ctx context.Context, file *os.File, sum hash.Hash, size int64, next Next, progress func(int64)) error {
 	buf := make([]byte, ChunkSize)
 	done, err := io.CopyBuffer(sum, struct{ io.Reader }{file}, buf)
 	if err != nil {
 		return err
 	}
-	if err := f.room(size - done); err != nil {
-		return err
-	}
 	for done < size {
 		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := f.room(size - done); err != nil { // others write meanwhile
 			return err
 		}
 		n, err := next(ctx, done, buf[:min(ChunkSize, size-done)])

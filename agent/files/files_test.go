@@ -134,6 +134,41 @@ func TestTheReserveOfTheDiskIsKept(t *testing.T) {
 	}
 }
 
+func TestADiskThatFillsUpMeanwhileEndsTheTransferAndKeepsNothing(t *testing.T) {
+	left := int64(10 * files.ChunkSize)
+	f, dir := open(t, files.KeepFree(100, func() (int64, error) { return left, nil }))
+	content := bytes.Repeat([]byte("snap"), files.ChunkSize)
+	err := f.Receive(t.Context(), "docs/a", int64(len(content)), digest(content), func(ctx context.Context, offset int64, buf []byte) (int, error) {
+		if offset > 0 {
+			left = files.ChunkSize // somebody else has filled it
+		}
+		return from(content)(ctx, offset, buf)
+	}, nil)
+	var space *files.SpaceError
+	if !errors.As(err, &space) || space.Need != 2*files.ChunkSize {
+		t.Fatalf("got %v", err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "docs")); err != nil || len(left) != 0 {
+		t.Fatalf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestPartOfAnotherFileOfTheNameIsTakenAnew(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789"), 100_000)
+	for what, part := range map[string][]byte{"shorter": []byte("other"), "as long": make([]byte, len(content)), "longer": make([]byte, 2*len(content))} {
+		f, dir := open(t)
+		if err := os.WriteFile(filepath.Join(dir, "a.part"), part, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Receive(t.Context(), "a", int64(len(content)), digest(content), from(content), nil); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, "a")); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%s: %d bytes, %v", what, len(got), err)
+		}
+	}
+}
+
 func TestALinkDoesNotLeadOutOfTheFolder(t *testing.T) {
 	f, dir := open(t)
 	outside := t.TempDir()
