@@ -164,6 +164,9 @@ func (s *Slave) begin() error {
 	if s.files, err = files.Open(filepath.Join(s.o.Dir, "files"), files.KeepFree(DefaultDiskReserve, free)); err != nil {
 		return err
 	}
+	if err := s.dropParts(); err != nil {
+		return err
+	}
 	if s.tasks, err = openTasks(s.o.Dir, interrupted); err != nil {
 		return err
 	}

@@ -3,11 +3,14 @@ package agent
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/snapdb/snapdb/agent/desktop"
 	"github.com/snapdb/snapdb/subjects"
@@ -28,7 +31,11 @@ func (s *Slave) doWallpaper(ctx context.Context, t *doing) (any, error) {
 		return nil, desktop.ErrNoDesktop
 	}
 	if a.Restore {
-		return s.o.Wallpaper.Restore(ctx)
+		r, err := s.o.Wallpaper.Restore(ctx)
+		if err == nil {
+			s.sweepImages("", r)
+		}
+		return r, err
 	}
 	if a.Size > desktop.MaxImageBytes {
 		return nil, fmt.Errorf("the image has %d bytes, at most %d are taken", a.Size, desktop.MaxImageBytes)
@@ -37,17 +44,86 @@ func (s *Slave) doWallpaper(ctx context.Context, t *doing) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.o.Wallpaper.Set(ctx, image)
+	r, err := s.o.Wallpaper.Set(ctx, image)
+	if err == nil {
+		s.sweepImages(image, r)
+	}
+	return r, err
 }
+
+// imageDir is where the images lie that were set.
+func (s *Slave) imageDir() string { return filepath.Join(s.o.Dir, "wallpaper") }
+
+// isImage says whether a file of that folder is an image that was set: named by its
+// digest and format.
+func isImage(name string) bool {
+	digest, format, _ := strings.Cut(name, ".")
+	raw, err := hex.DecodeString(digest)
+	return err == nil && len(raw) == sha256.Size && format != ""
+}
+
+// sweepImages removes the images that nothing shows any more: neither the one just
+// set, nor one that the desktop names, nor one that is to be brought back, which the
+// desktop notes in the same folder.
+func (s *Slave) sweepImages(current string, shown desktop.Result) {
+	files, err := os.ReadDir(s.imageDir())
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.log.Warn("cannot look for old wallpapers", "error", err)
+		}
+		return
+	}
+	needed := filepath.Base(current) + fmt.Sprint(shown.Values)
+	var images []string
+	for _, f := range files {
+		path := filepath.Join(s.imageDir(), f.Name())
+		switch {
+		case isImage(f.Name()):
+			images = append(images, path)
+		case filepath.Ext(f.Name()) == ".json":
+			note, err := os.ReadFile(path)
+			if err != nil {
+				s.log.Warn("cannot read what wallpaper was there before", "error", err)
+				return
+			}
+			needed += string(note)
+		}
+	}
+	for _, image := range images {
+		if strings.Contains(needed, filepath.Base(image)) {
+			continue
+		}
+		if err := os.Remove(image); err != nil {
+			s.log.Warn("cannot remove an old wallpaper", "error", err)
+		}
+	}
+}
+
+// dropParts removes the images that were on their way when the node ended.
+func (s *Slave) dropParts() error {
+	parts, err := filepath.Glob(filepath.Join(s.imageDir(), "*"+partOfImage))
+	if err != nil {
+		return fmt.Errorf("list unfinished wallpapers: %w", err)
+	}
+	for _, part := range parts {
+		if err := os.Remove(part); err != nil {
+			return fmt.Errorf("remove an unfinished wallpaper: %w", err)
+		}
+	}
+	return nil
+}
+
+// partOfImage ends the names of images that are on their way.
+const partOfImage = ".part"
 
 // pullImage gets an image from the master and gives its path. It stays where it is:
 // the desktop reads it again at the next login.
 func (s *Slave) pullImage(ctx context.Context, t *doing, ref subjects.BlobRef) (path string, err error) {
-	dir := filepath.Join(s.o.Dir, "wallpaper")
+	dir := s.imageDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("keep the image: %w", err)
 	}
-	f, err := os.CreateTemp(dir, "*.part")
+	f, err := os.CreateTemp(dir, "*"+partOfImage)
 	if err != nil {
 		return "", fmt.Errorf("keep the image: %w", err)
 	}
