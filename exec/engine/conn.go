@@ -15,6 +15,9 @@ type Options struct {
 	// ReadOnly opens a reader: it cannot write, its clock is real time and its
 	// random() is seeded by chance. The file must exist.
 	ReadOnly bool
+	// Scratch opens a writer without WAL, journal and fsync: for a file that is
+	// thrown away unless it gets finished.
+	Scratch bool
 	// Trusted turns the guards off and allows VACUUM and one attached database.
 	// For files that are not replicated.
 	Trusted bool
@@ -113,8 +116,11 @@ func (c *Conn) open(path string, o Options) error {
 	if err := c.Exec(fmt.Sprintf(settings, cacheKiB)); err != nil {
 		return err
 	}
-	if o.ReadOnly {
+	switch {
+	case o.ReadOnly:
 		return nil
+	case o.Scratch:
+		return c.Exec("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")
 	}
 	if err := c.enterWAL(); err != nil {
 		return err
