@@ -378,7 +378,7 @@ func (s *Store) setAsideUnknown(entries []entry) error {
 // keeps the trash bounded.
 func (s *Store) setAside(name string) error {
 	trash := filepath.Join(s.dir, trashDir)
-	stamp := time.Now().UTC().Format("20060102T150405.000000000")
+	to := filepath.Join(trash, trashName(name))
 	moved := false
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		from := s.file(name) + suffix
@@ -388,7 +388,7 @@ func (s *Store) setAside(name string) error {
 		if err := os.MkdirAll(trash, 0o700); err != nil {
 			return fmt.Errorf("make trash: %w", err)
 		}
-		if err := os.Rename(from, filepath.Join(trash, stamp+"-"+name+fileSuffix+suffix)); err != nil {
+		if err := os.Rename(from, to+suffix); err != nil {
 			return fmt.Errorf("set aside: %w", err)
 		}
 		moved = true
@@ -397,6 +397,11 @@ func (s *Store) setAside(name string) error {
 		return nil
 	}
 	return s.emptyTrash(trash)
+}
+
+// trashName is the name that the file of a database gets in the trash.
+func trashName(name string) string {
+	return time.Now().UTC().Format("20060102T150405.000000000") + "-" + name + fileSuffix
 }
 
 func (s *Store) emptyTrash(trash string) error {

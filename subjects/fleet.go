@@ -29,6 +29,13 @@ type JoinRequest struct {
 	Databases map[string]Head `json:"databases"`         // what it has applied, catalog included
 }
 
+// CatalogEntry is a database in the list of all.
+type CatalogEntry struct {
+	Name        string `json:"name"`
+	Incarnation uint64 `json:"incarnation"`
+	Created     int64  `json:"created"` // Unix milliseconds
+}
+
 // JoinResponse lets a slave in, or says why not.
 type JoinResponse struct {
 	V        int          `json:"v"`
