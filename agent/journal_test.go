@@ -235,7 +235,7 @@ func TestJournalNeverMistakesWhatTheLogHolds(t *testing.T) {
 	t.Parallel()
 	k := openJournal(t)
 	var mu sync.Mutex
-	want := map[uint64]string{}
+	want, unknown := map[uint64]string{}, map[string]bool{}
 	stop := make(chan struct{})
 	var faults, writers sync.WaitGroup
 	faults.Go(func() {
@@ -262,6 +262,8 @@ func TestJournalNeverMistakesWhatTheLogHolds(t *testing.T) {
 					want[position] = name
 				case errors.Is(err, errNotStored):
 					failed++
+				case errors.As(err, new(*unknownError)): // its claim was lost too: it may be either
+					unknown[name] = true
 				default:
 					t.Errorf("%s: %v", name, err)
 				}
@@ -273,9 +275,14 @@ func TestJournalNeverMistakesWhatTheLogHolds(t *testing.T) {
 	close(stop)
 	faults.Wait()
 	k.line.Set(brokertest.None)
+	for position, name := range k.names() {
+		if unknown[name] {
+			want[position] = name
+		}
+	}
 	k.wantNames(want)
-	if failed == 0 {
-		t.Error("no publish was lost")
+	if failed == 0 || len(want) < 100 {
+		t.Errorf("%d publishes were lost, %d are in the log, of %d nobody knows", failed, len(want), len(unknown))
 	}
 }
 
