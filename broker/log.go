@@ -348,6 +348,33 @@ func (l *Log) Resolve(ctx context.Context, id string, from uint64) (position uin
 	return position, found, err
 }
 
+// purgeStep is how many messages are removed at a time: publishes wait meanwhile, a few
+// milliseconds for so many.
+const purgeStep = 500
+
+// Purge removes everything before a position, which must not be after the claim of the
+// running term: without that the log would refuse every publish.
+func (l *Log) Purge(ctx context.Context, before uint64) error {
+	last, err := l.LastEpoch(ctx)
+	if err != nil {
+		return err
+	}
+	if before > last.Position {
+		return fmt.Errorf("purge up to %d: the claim at %d would be lost", before, last.Position)
+	}
+	s, err := l.js.Stream(ctx, subjects.LogStream)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnanswered, err)
+	}
+	for at := s.CachedInfo().State.FirstSeq; at < before; {
+		at = min(at+purgeStep, before)
+		if err := s.Purge(ctx, jetstream.WithPurgeSequence(at)); err != nil {
+			return fmt.Errorf("purge up to %d: %w", at, err)
+		}
+	}
+	return nil
+}
+
 // readerLife is how long a consumer outlives its reader.
 const readerLife = 5 * time.Minute
 

@@ -361,3 +361,40 @@ func consumers(t testing.TB, m *master) (names []string) {
 	}
 	return names
 }
+
+// What is before the running term's claim can go; the rest is as it was, and the
+// log takes more.
+func TestPurgedLogGoesOn(t *testing.T) {
+	c := config(t.TempDir())
+	m := startWith(t, c)
+	for i := range 600 { // more than one step
+		if err := m.nc.Publish(subjects.Replicate, fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := m.append("kept")
+	if err := m.log.Purge(testContext(t), last); err == nil {
+		t.Error("the claim of the running term was purged")
+	}
+	wantFirst := func(want uint64) {
+		t.Helper()
+		info, err := m.LogInfo(testContext(t))
+		if err != nil || info.First != want {
+			t.Fatalf("the log begins at %d, %v; want %d", info.First, err, want)
+		}
+	}
+	wantFirst(1)
+	m.claim()
+	for range 2 { // again is nothing
+		if err := m.log.Purge(testContext(t), last); err != nil {
+			t.Fatal(err)
+		}
+		wantFirst(last)
+	}
+	m.append("next")
+	wantIDs(t, m.ids(1), "kept", "next")
+	m.Close()
+	m = startWith(t, c)
+	m.append("after a restart")
+	wantIDs(t, m.ids(1), "kept", "next", "after a restart")
+}
