@@ -114,6 +114,20 @@ func (d *Database) Replace(path string, at Position, progress func(done, total i
 	return err
 }
 
+// Sync makes what is committed durable, so that the log need not have it any more.
+func (d *Database) Sync() error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	// It syncs the WAL first, whatever it can copy from it then.
+	if _, _, _, err := d.w.Checkpoint(false); err != nil {
+		return fmt.Errorf("sync %s: %w", d.name, err)
+	}
+	return nil
+}
+
 // KeepAside puts a copy of a database that is about to be replaced into the trash.
 func (s *Store) KeepAside(ctx context.Context, d *Database) error {
 	trash := filepath.Join(s.dir, trashDir)

@@ -186,6 +186,15 @@ func (d *Database) Head() subjects.Head {
 	return subjects.Head{Incarnation: d.inc, Position: p.Number, Chain: p.Chain.String()}
 }
 
+// Size is that of the file in bytes, without what only the WAL has yet.
+func (d *Database) Size() (int64, error) {
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return 0, fmt.Errorf("size of database %s: %w", d.name, err)
+	}
+	return info.Size(), nil
+}
+
 // Interrupt stops the statement that the writer is executing, if any. It may be
 // called from any goroutine, also after Close.
 func (d *Database) Interrupt() { d.w.Interrupt() }

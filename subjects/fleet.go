@@ -27,6 +27,9 @@ type JoinRequest struct {
 	Engine    string          `json:"engine"`            // digest of the SQL engine
 	Version   string          `json:"version"`           // of snapdb
 	Databases map[string]Head `json:"databases"`         // what it has applied, catalog included
+	// Diverged lists databases of which the slave knows that their content is not what
+	// it should be at that position.
+	Diverged []string `json:"diverged,omitempty"`
 }
 
 // CatalogEntry is a database in the list of all.
@@ -34,6 +37,28 @@ type CatalogEntry struct {
 	Name        string `json:"name"`
 	Incarnation uint64 `json:"incarnation"`
 	Created     int64  `json:"created"` // Unix milliseconds
+}
+
+// CatalogSnapshot is the list of all databases at a position.
+type CatalogSnapshot struct {
+	Head
+	Databases []CatalogEntry `json:"databases"`
+}
+
+// Snapshot names a copy of a whole database, which the master keeps as a blob: the
+// database's file, compressed with zstd.
+type Snapshot struct {
+	Head
+	Digest string `json:"digest"` // SHA-256 of the blob, hexadecimal
+	Size   int64  `json:"size"`   // of the blob, bytes
+	File   int64  `json:"file"`   // size of the database's file, bytes
+	Taken  int64  `json:"taken"`  // Unix milliseconds
+}
+
+// SnapshotRequest on SnapshotTake asks for a snapshot of a database as it is now.
+// The answer is a Snapshot.
+type SnapshotRequest struct {
+	DB string `json:"db"`
 }
 
 // JoinResponse lets a slave in, or says why not.
@@ -45,9 +70,17 @@ type JoinResponse struct {
 	Consumer string       `json:"consumer,omitempty"` // name of the consumer made for it
 	Start    uint64       `json:"start,omitempty"`    // first position the consumer delivers
 	Heads    HeadsMessage `json:"heads,omitzero"`
-	// Reseed lists databases whose applied position is not part of this log,
-	// with the reason.
+	// Reseed lists databases that the log does not continue from where they are, with
+	// the reason.
 	Reseed map[string]string `json:"reseed,omitempty"`
+	// Snapshots are for databases of Reseed. One without a digest is being taken: join
+	// again. A database without any has more than the master, or others say that the
+	// master is wrong: a person must decide.
+	Snapshots map[string]Snapshot `json:"snapshots,omitempty"`
+	// Foreign lists those of Reseed whose content is not the log's.
+	Foreign []string `json:"foreign,omitempty"`
+	// Catalog is set when the log does not continue the slave's list of databases.
+	Catalog *CatalogSnapshot `json:"catalog,omitempty"`
 	// Refused is set when the slave is not let in.
 	Refused *Refusal `json:"refused,omitempty"`
 }
@@ -163,6 +196,7 @@ type ClusterInfoResponse struct {
 	Stopped map[string]string `json:"stopped,omitempty"`
 	// Writes are the transactions logged since this master started.
 	Writes   uint64 `json:"writes"`
+	LogFirst uint64 `json:"log_first"` // position at which the log begins
 	LogBytes uint64 `json:"log_bytes"`
 	LogMax   uint64 `json:"log_max"` // 0: the log did not answer
 	// LogLast is the position of the log's last message, of whatever kind.
@@ -172,6 +206,9 @@ type ClusterInfoResponse struct {
 	BehindMS int64 `json:"behind_ms"`
 	// BlobBytes is the size of the large transactions that are kept beside the log.
 	BlobBytes uint64 `json:"blob_bytes"`
+	// SnapshotBytes is the size of all snapshots, Snapshots the newest by database.
+	SnapshotBytes uint64              `json:"snapshot_bytes"`
+	Snapshots     map[string]Snapshot `json:"snapshots,omitempty"`
 	// Connections are those to the broker, the master's own included.
 	Connections int    `json:"connections"`
 	OS          string `json:"os"`

@@ -45,6 +45,8 @@ const (
 	Forget = "cluster.forget"
 	// ClusterMetrics answers with what the master has counted.
 	ClusterMetrics = "cluster.metrics"
+	// SnapshotTake is where the master is asked for a snapshot of a database.
+	SnapshotTake = "db.snapshot"
 	// BlobGet serves chunks of the master's blobs.
 	BlobGet = "blob.get"
 )
