@@ -248,6 +248,18 @@ func (s *Store) Drop(d Draft) error {
 	return s.Keep(d) // the mark last: a crash in between leaves a mark of nothing
 }
 
+// Remove removes a blob to which nothing refers any more. One that is not here is no
+// error.
+func (s *Store) Remove(digest string) error {
+	if !isDigest(digest) {
+		return fmt.Errorf("%w: %.80q is no SHA-256", ErrDigest, digest)
+	}
+	if err := os.Remove(s.path(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove blob: %w", err)
+	}
+	return nil
+}
+
 func (s *Store) mark(d Draft) string {
 	return s.path(d.Digest + "." + strconv.FormatUint(d.After, 10) + draftSuffix)
 }
