@@ -29,6 +29,10 @@ type lane struct {
 	suspects uint64         // how many of them since the last that did
 	refused  bool           // the state comes from the master's answer to a join
 	asked    uint64         // position about which the master was asked again
+	seeding  bool           // it is to be replaced by a snapshot
+	wrong    string         // how the node knows by itself that the content is not the log's; "": it does not
+	heals    int            // how often that was asked for lately, because it diverged
+	healed   time.Time      // when it last was
 	room     bell           // rung when the queue shrinks
 	ended    sync.WaitGroup // of its goroutine
 
@@ -264,11 +268,19 @@ func (l *lane) judge(err error) (final bool) {
 	case errors.Is(err, exec.ErrClosed):
 		return true // dropped, or the slave is closing
 	case errors.As(err, &diverged), errors.Is(err, exec.ErrForeignWrite):
-		l.fail(subjects.StateDiverged, err.Error())
+		l.diverge(err.Error())
 		return true
 	}
 	l.fail(subjects.StateStopped, err.Error())
 	return false
+}
+
+// diverge notes that the content is not what the log says.
+func (l *lane) diverge(reason string) {
+	l.mu.Lock()
+	l.wrong = reason
+	l.mu.Unlock()
+	l.fail(subjects.StateDiverged, reason)
 }
 
 // fail puts the lane in a state in which it applies nothing, with the reason.
@@ -284,7 +296,11 @@ func (l *lane) fail(state subjects.State, reason string) {
 	}
 	l.mu.Unlock()
 	l.s.quiet.ring()
-	if news {
+	switch {
+	case news && state == subjects.StateJoining:
+		l.s.log.Info("the copy waits for a snapshot", "database", l.db.Name(), "reason", reason, "position", l.db.Applied().Number)
+		l.s.tell()
+	case news:
 		l.s.log.Error("the copy takes no more changes", "database", l.db.Name(), "state", state, "reason", reason,
 			"position", l.db.Applied().Number)
 		l.s.tell()
@@ -293,10 +309,15 @@ func (l *lane) fail(state subjects.State, reason string) {
 
 // reject notes that the master does not know the position of this copy.
 func (l *lane) reject(reason string) {
+	l.mu.Lock()
+	if l.wrong != "" {
+		reason = l.wrong + "; " + reason
+	}
+	l.mu.Unlock()
 	l.fail(subjects.StateDiverged, reason)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.refused = true
+	l.refused, l.seeding = true, false
 }
 
 // accept notes that the master knows the position of this copy: if it did not
@@ -304,8 +325,8 @@ func (l *lane) reject(reason string) {
 func (l *lane) accept() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.refused {
-		l.state, l.reason, l.refused, l.missed, l.dropped = "", "", false, false, 0
+	if (l.refused || l.seeding) && l.wrong == "" {
+		l.state, l.reason, l.refused, l.seeding, l.missed, l.dropped = "", "", false, false, false, 0
 	}
 }
 

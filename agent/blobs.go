@@ -14,7 +14,7 @@ import (
 // maxFile is the size of the largest file that a command may carry, in bytes.
 const maxFile = 8 << 30
 
-// answerBlob serves a chunk of a blob: of a large transaction, or of a file.
+// answerBlob serves a chunk of a blob: of a large transaction, a file or a snapshot.
 func (m *Master) answerBlob(request []byte, answer reply) {
 	var req subjects.BlobRequest
 	if err := json.Unmarshal(request, &req); err != nil {
@@ -29,6 +29,9 @@ func (m *Master) answerBlob(request []byte, answer reply) {
 	n, err := m.blobs.ReadAt(req.Digest, buf, req.Offset)
 	if errors.Is(err, fs.ErrNotExist) {
 		n, err = m.orders.files.ReadAt(req.Digest, buf[:cap(buf)], req.Offset)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		n, err = m.keeper.snaps.ReadAt(req.Digest, buf[:cap(buf)], req.Offset)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		respondError(answer, subjects.Errorf(subjects.CodeNotFound, "no blob %.80q", req.Digest))

@@ -21,4 +21,15 @@
 //
 // The next group begins as soon as the last is committed; nobody waits for
 // slaves but the clients that asked to.
+//
+// # Staying equal
+//
+// The keeper of the master takes snapshots and shortens the log up to them. When a
+// slave joins, the master compares what it has with the log, database by database: what
+// the log continues goes on from there; what it does not, because the slave is new, was
+// away for long, or has diverged, is replaced by the newest snapshot (slave_seed.go),
+// after which the slave joins again. A copy is replaced in place, in one transaction of
+// SQLite, so that reads go on. Two things are left to a person: a slave that has more
+// than the master, and a master of which most slaves say that its log does not fit their
+// content.
 package agent

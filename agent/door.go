@@ -39,19 +39,20 @@ func (m *Master) openDoors() error {
 		subject string
 		handle  func(r *demand, answer reply)
 	}{
-		"exec":    {subjects.Exec, func(r *demand, answer reply) { m.request(r.data, true, answer) }},
-		"query":   {subjects.Query, func(r *demand, answer reply) { m.request(r.data, false, answer) }},
-		"info":    {subjects.ClusterInfo, m.behind(func(_ *demand, answer reply) { m.answerInfo(answer) })},
-		"metrics": {subjects.ClusterMetrics, m.behind(func(_ *demand, answer reply) { m.answerMetrics(answer) })},
-		"forget":  {subjects.Forget, m.behind(func(r *demand, answer reply) { m.answerForget(r.data, answer) })},
-		"blob":    {subjects.BlobGet, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},
-		"put":     {subjects.BlobPut, m.behind(m.answerPut)},
-		"send":    {subjects.CommandSend, m.behind(answerJSON(m.ctx, m.orders.send))},
-		"preview": {subjects.CommandPreview, m.behind(answerJSON(m.ctx, m.orders.preview))},
-		"list":    {subjects.CommandList, m.behind(answerJSON(m.ctx, m.orders.list))},
-		"cancel":  {subjects.CommandCancel, m.behind(answerJSON(m.ctx, m.orders.cancel))},
-		"retry":   {subjects.CommandRetry, m.behind(answerJSON(m.ctx, m.orders.retry))},
-		"report":  {subjects.NodeReport("*"), m.behind(m.orders.onReport)},
+		"exec":     {subjects.Exec, func(r *demand, answer reply) { m.request(r.data, true, answer) }},
+		"query":    {subjects.Query, func(r *demand, answer reply) { m.request(r.data, false, answer) }},
+		"info":     {subjects.ClusterInfo, m.behind(func(_ *demand, answer reply) { m.answerInfo(answer) })},
+		"metrics":  {subjects.ClusterMetrics, m.behind(func(_ *demand, answer reply) { m.answerMetrics(answer) })},
+		"forget":   {subjects.Forget, m.behind(func(r *demand, answer reply) { m.answerForget(r.data, answer) })},
+		"snapshot": {subjects.SnapshotTake, m.behind(answerJSON(m.ctx, m.keeper.snapshot))},
+		"blob":     {subjects.BlobGet, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},
+		"put":      {subjects.BlobPut, m.behind(m.answerPut)},
+		"send":     {subjects.CommandSend, m.behind(answerJSON(m.ctx, m.orders.send))},
+		"preview":  {subjects.CommandPreview, m.behind(answerJSON(m.ctx, m.orders.preview))},
+		"list":     {subjects.CommandList, m.behind(answerJSON(m.ctx, m.orders.list))},
+		"cancel":   {subjects.CommandCancel, m.behind(answerJSON(m.ctx, m.orders.cancel))},
+		"retry":    {subjects.CommandRetry, m.behind(answerJSON(m.ctx, m.orders.retry))},
+		"report":   {subjects.NodeReport("*"), m.behind(m.orders.onReport)},
 	} {
 		handle := micro.HandlerFunc(func(r micro.Request) {
 			door.handle(&demand{r.Subject(), r.Headers(), r.Data()}, answerTo(nc, r))

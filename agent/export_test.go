@@ -30,3 +30,7 @@ func (m *Master) Expired(session string) bool {
 	defer x.busy.Unlock()
 	return x.tx != nil && x.tx.lost()
 }
+
+// RouseKeeper makes a master look now whether snapshots and the log's length are as
+// they should be.
+func (m *Master) RouseKeeper() { m.keeper.rouse() }

@@ -34,14 +34,15 @@ type fleet struct {
 	joining sync.Mutex // held while a slave is let in: of two with one id the second is seen
 	advance bell       // rung when the cursor may have moved
 
-	mu       sync.Mutex // guards what follows
-	ledger   *ledger
-	members  map[string]*member
-	sessions uint64           // last number given
-	writes   uint64           // transactions logged
-	dirty    bool             // heads changed since they were published
-	known    uint64           // last position of this master's log that was decided
-	floors   map[string]floor // of databases of which the log has, or may have, more
+	mu          sync.Mutex // guards what follows
+	ledger      *ledger
+	members     map[string]*member
+	sessions    uint64 // last number given
+	writes      uint64 // transactions logged
+	dirty       bool   // heads changed since they were published
+	known       uint64 // last position of this master's log that was decided
+	accusations accusations
+	floors      map[string]floor // of databases of which the log has, or may have, more
 }
 
 // floor is a position up to which a database is known to be complete.
@@ -64,7 +65,7 @@ type member struct {
 }
 
 func newFleet(m *Master, enrolled []string) *fleet {
-	f := &fleet{m: m, ledger: newLedger(), members: map[string]*member{}, sessions: m.journal.current() << 20, known: m.journal.current(), floors: map[string]floor{}}
+	f := &fleet{m: m, ledger: newLedger(), members: map[string]*member{}, sessions: m.journal.current() << 20, known: m.journal.current(), floors: map[string]floor{}, accusations: accusations{}}
 	f.ledger.log = func(slave, database, what string) {
 		m.log.Warn(what, "node", slave, "database", database)
 	}
@@ -172,6 +173,23 @@ func (f *fleet) behind() (longest time.Duration) {
 		longest = max(longest, time.Since(floor.since))
 	}
 	return longest
+}
+
+// reached is the position up to which the connected slaves have everything.
+func (f *fleet) reached() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lowest := f.known
+	for db, b := range f.ledger.books {
+		for id, mem := range f.members {
+			if a := f.ledger.slaves[id]; a != nil && !mem.gone {
+				if at := a.standing(db).acked; at < b.head {
+					lowest = min(lowest, at)
+				}
+			}
+		}
+	}
+	return lowest
 }
 
 // publishing notes that a message of a database is on its way to the log, until

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -129,7 +130,7 @@ func (f *fleet) alive(mem *member) bool {
 // admit makes a session and a consumer for a slave.
 func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster string, old *member) subjects.JoinResponse {
 	heads := f.heads()
-	reseed, applied, start, err := f.compare(ctx, req.Databases, heads)
+	c, err := f.compare(ctx, req, heads)
 	if err != nil {
 		// Not knowing is no reason to throw away a good copy.
 		return refuse(subjects.RefusedNotReady, "the log did not say whether it has what the slave has applied: %v: try again", err)
@@ -148,7 +149,7 @@ func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster st
 			f.m.log.Debug("cannot remove an old consumer", "node", req.ID, "error", err)
 		}
 	}
-	if err := wire.AddReader(ctx, consumer, start); err != nil {
+	if err := wire.AddReader(ctx, consumer, c.start); err != nil {
 		return refuse(subjects.RefusedNotReady, "cannot make a consumer: %v", err)
 	}
 	conn := connName(req.ID, req.Boot)
@@ -157,45 +158,140 @@ func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster st
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.members[req.ID] = &member{id: req.ID, boot: req.Boot, session: session, consumer: consumer, conn: conn, client: client, seen: now}
-	f.ledger.enter(req.ID, session, applied, now)
-	f.m.orders.dispatch.Kick()
-	f.m.log.Info("slave joined", "node", req.ID, "session", session, "start", start)
-	return subjects.JoinResponse{Cluster: cluster, Term: heads.Term, Session: session, Consumer: consumer, Start: start, Heads: heads, Reseed: reseed}
-}
-
-// compare finds which of a slave's databases are not part of this log, what the
-// others have applied, and where its consumer must start. It fails when the log
-// cannot be asked.
-func (f *fleet) compare(ctx context.Context, theirs map[string]subjects.Head, ours subjects.HeadsMessage) (reseed map[string]string, applied map[string]uint64, start uint64, err error) {
-	reseed, applied = map[string]string{}, map[string]uint64{}
-	start = ours.Cursor + 1
-	for name, head := range ours.Heads {
-		has, ok := theirs[name]
-		switch {
-		case !ok || has.Incarnation != head.Incarnation:
-			start = min(start, head.Incarnation+1)
-			if name == subjects.Catalog {
-				start = 1
-			}
-			continue
-		case has.Position > has.Incarnation:
-			// Beyond the head it may well be in the log: a slave is quicker than the
-			// master's own commit.
-			in, err := f.inLog(ctx, has)
-			if err != nil {
-				return nil, nil, 0, fmt.Errorf("database %s: %w", name, err)
-			}
-			if !in {
-				reseed[name] = fmt.Sprintf("what it has applied at position %d is not what the log has there", has.Position)
-				continue
-			}
-		}
-		applied[name] = has.Position
-		if has.Position < head.Position {
-			start = min(start, has.Position+1)
+	f.ledger.enter(req.ID, session, c.applied, now)
+	for db := range heads.Heads {
+		if !slices.Contains(req.Diverged, db) {
+			f.accusations.withdraw(db, req.ID)
 		}
 	}
-	return reseed, applied, start, nil
+	f.m.orders.dispatch.Kick()
+	f.m.log.Info("slave joined", "node", req.ID, "session", session, "start", c.start)
+	return subjects.JoinResponse{Cluster: cluster, Term: heads.Term, Session: session, Consumer: consumer, Start: c.start, Heads: heads,
+		Reseed: c.reseed, Snapshots: c.snapshots, Foreign: c.foreign, Catalog: c.catalog}
+}
+
+// comparison says how what a slave has fits the log.
+type comparison struct {
+	start     uint64            // where its consumer must begin
+	applied   map[string]uint64 // what is part of the log
+	reseed    map[string]string // what the log does not continue, and why
+	foreign   []string          // those of reseed whose content is not the log's
+	snapshots map[string]subjects.Snapshot
+	catalog   *subjects.CatalogSnapshot
+}
+
+// compare compares what a slave has with the log. It fails when the log cannot be
+// asked.
+func (f *fleet) compare(ctx context.Context, req *subjects.JoinRequest, ours subjects.HeadsMessage) (*comparison, error) {
+	log, err := f.m.broker.LogInfo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &comparison{start: ours.Cursor + 1, applied: map[string]uint64{}, reseed: map[string]string{}, snapshots: map[string]subjects.Snapshot{}}
+	for name, head := range ours.Heads {
+		has := req.Databases[name]
+		if slices.Contains(req.Diverged, name) && has.Incarnation == head.Incarnation {
+			if err := f.heal(c, req.ID, name, head); err != nil {
+				return nil, fmt.Errorf("database %s: %w", name, err)
+			}
+			continue
+		}
+		if err := f.compareOne(ctx, c, name, has, head, log.First); err != nil {
+			return nil, fmt.Errorf("database %s: %w", name, err)
+		}
+	}
+	return c, nil
+}
+
+// compareOne compares one database; has is zero if the slave does not have it. The log
+// begins at first.
+func (f *fleet) compareOne(ctx context.Context, c *comparison, name string, has, head subjects.Head, first uint64) error {
+	snap, _ := f.m.keeper.snaps.Newest(head.Incarnation)
+	var why string
+	switch {
+	case has.Incarnation == head.Incarnation && has.Position > has.Incarnation:
+		// Beyond the head it may well be in the log: a slave is quicker than the
+		// master's own commit.
+		in := has == head || has == snap.Head
+		if !in {
+			var err error
+			if in, err = f.inLog(ctx, has); err != nil {
+				return err
+			}
+		}
+		if in {
+			c.applied[name] = has.Position
+			if has.Position < head.Position {
+				c.start = min(c.start, has.Position+1)
+			}
+			return nil
+		}
+		if has.Position >= first {
+			return f.foreign(c, name, has, head, fmt.Sprintf("what it has applied at position %d is not what the log has there", has.Position))
+		}
+		why = fmt.Sprintf("it is at position %d, and the log begins at %d", has.Position, first)
+	case first <= head.Incarnation+1 || name != subjects.Catalog && head.Position == head.Incarnation:
+		c.start = min(c.start, head.Incarnation+1) // of the catalog, 0, from the beginning
+		return nil
+	default:
+		why = fmt.Sprintf("it is new here, and the log begins at %d", first)
+	}
+	c.reseed[name] = why
+	return f.offer(c, name, head)
+}
+
+// offer names the snapshot of a database, or has one taken; of the catalog, its list.
+func (f *fleet) offer(c *comparison, name string, head subjects.Head) error {
+	if name == subjects.Catalog {
+		return f.reseedCatalog(c)
+	}
+	snap, ok := f.m.keeper.snaps.Newest(head.Incarnation)
+	if !ok {
+		f.m.keeper.want(head.Incarnation)
+	}
+	c.snapshots[name] = snap
+	return nil
+}
+
+// foreign treats a database whose content is not the log's. One that has more than
+// the master is kept: it may be the master that lost something.
+func (f *fleet) foreign(c *comparison, name string, has, head subjects.Head, why string) error {
+	c.reseed[name] = why
+	c.foreign = append(c.foreign, name)
+	if has.Position > head.Position {
+		return nil
+	}
+	return f.offer(c, name, head)
+}
+
+// heal treats a database of which a slave says that it has diverged. When most slaves
+// say so, it is the master's copy that is not what the log says.
+func (f *fleet) heal(c *comparison, node, name string, head subjects.Head) error {
+	f.mu.Lock()
+	most, early := f.accusations.add(name, node, len(f.ledger.slaves), time.Now())
+	f.mu.Unlock()
+	c.reseed[name] = "its content is not what the log says"
+	c.foreign = append(c.foreign, name)
+	if most {
+		c.reseed[name] = "most nodes say so, and then it may be the master's copy that is wrong: compare them (snapdb db status), and resync the nodes if it is theirs"
+		f.m.log.Error("most nodes have diverged from this master's log; no copy of its database is given to them", "database", name)
+		return nil
+	}
+	if early {
+		c.snapshots[name] = subjects.Snapshot{}
+		return nil
+	}
+	return f.offer(c, name, head)
+}
+
+// reseedCatalog adds the master's list of databases.
+func (f *fleet) reseedCatalog(c *comparison) error {
+	list, at, err := f.m.store.Catalog().List()
+	if err != nil {
+		return err
+	}
+	c.catalog = &subjects.CatalogSnapshot{Head: subjects.Head{Position: at.Number, Chain: at.Chain.String()}, Databases: list}
+	return nil
 }
 
 // inLog says whether a position with that chain is part of the log. An error says

@@ -32,10 +32,19 @@ func (m *Master) Info(ctx context.Context) subjects.ClusterInfoResponse {
 	}
 	m.mu.RUnlock()
 	if log, err := m.broker.LogInfo(ctx); err == nil {
-		info.LogBytes, info.LogMax, info.LogLast = log.Bytes, log.MaxBytes, log.Last
+		info.LogFirst, info.LogLast, info.LogBytes, info.LogMax = log.First, log.Last, log.Bytes, log.MaxBytes
 	}
 	if size, err := m.blobs.Size(); err == nil {
 		info.BlobBytes = uint64(size)
+	}
+	if size, err := m.keeper.snaps.Size(); err == nil {
+		info.SnapshotBytes = uint64(size)
+	}
+	info.Snapshots = map[string]subjects.Snapshot{}
+	for _, d := range m.store.Databases() {
+		if snap, ok := m.keeper.snaps.Newest(d.Incarnation()); ok {
+			info.Snapshots[d.Name()] = snap
+		}
 	}
 	return info
 }

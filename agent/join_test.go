@@ -21,8 +21,9 @@ func TestJoinWaitsForTheLogsWord(t *testing.T) {
 	theirs := m.store.Heads()
 	mute, cancel := context.WithCancel(t.Context())
 	cancel()
-	if reseed, _, _, err := m.fleet.compare(mute, theirs, m.fleet.heads()); err == nil {
-		t.Errorf("a log that could not be asked rejects %v", reseed)
+	req := &subjects.JoinRequest{ID: "s", Databases: theirs}
+	if c, err := m.fleet.compare(mute, req, m.fleet.heads()); err == nil {
+		t.Errorf("a log that could not be asked rejects %v", c.reseed)
 	}
 
 	other := theirs["a"]
@@ -30,9 +31,9 @@ func TestJoinWaitsForTheLogsWord(t *testing.T) {
 	beyond := theirs[subjects.Catalog]
 	beyond.Position += 1000
 	theirs["a"], theirs[subjects.Catalog] = other, beyond
-	reseed, applied, _, err := m.fleet.compare(limited(t), theirs, m.fleet.heads())
-	if err != nil || reseed["a"] == "" || reseed[subjects.Catalog] == "" || len(applied) > 0 {
-		t.Errorf("rejected %v, applied %v, %v", reseed, applied, err)
+	c, err := m.fleet.compare(limited(t), req, m.fleet.heads())
+	if err != nil || c.reseed["a"] == "" || c.reseed[subjects.Catalog] == "" || len(c.applied) > 0 {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 

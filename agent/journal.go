@@ -181,6 +181,13 @@ func (j *journal) renew(ctx context.Context, term uint64) error {
 	return fmt.Errorf("%w: %w", errNotStored, err)
 }
 
+// claimAnew makes the running term begin at the end of the log.
+func (j *journal) claimAnew(ctx context.Context) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.reclaim(ctx)
+}
+
 // resolve finds out whether a message that was published after a known position
 // and not answered is in the log.
 func (j *journal) resolve(h *subjects.Header, known uint64) (uint64, error) {

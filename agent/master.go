@@ -35,6 +35,13 @@ type MasterOptions struct {
 	Ack subjects.Ack
 	// MaxLogBytes bounds the log on disk; 0: the broker's default.
 	MaxLogBytes int64
+	// LogKeep is how much of the log is kept in bytes beyond what nodes need, the
+	// large transactions beside it included; 0: DefaultLogKeep, but at most a half of
+	// MaxLogBytes; negative: all.
+	LogKeep int64
+	// SnapshotEvery is how old the snapshot of a database that changes gets; 0:
+	// DefaultSnapshotEvery.
+	SnapshotEvery time.Duration
 	// DiskReserve is the free space in bytes below which writes are refused;
 	// 0: DefaultDiskReserve.
 	DiskReserve uint64
@@ -71,6 +78,7 @@ type Master struct {
 	broker   *broker.Broker
 	journal  *journal
 	fleet    *fleet
+	keeper   *keeper
 	orders   *orders
 	reader   *reader
 	sessions sessions
@@ -112,6 +120,15 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 	if o.DiskReserve == 0 {
 		o.DiskReserve = DefaultDiskReserve
 	}
+	if o.SnapshotEvery == 0 {
+		o.SnapshotEvery = DefaultSnapshotEvery
+	}
+	if o.LogKeep == 0 {
+		o.LogKeep = DefaultLogKeep
+		if o.MaxLogBytes > 0 {
+			o.LogKeep = min(o.LogKeep, o.MaxLogBytes/2)
+		}
+	}
 	if o.FreeBytes == nil {
 		o.FreeBytes = exec.FreeBytes
 	}
@@ -148,6 +165,9 @@ func (m *Master) start(ctx context.Context) error {
 		return err
 	}
 	if err := m.identify(ctx); err != nil {
+		return err
+	}
+	if m.keeper, err = openKeeper(m); err != nil {
 		return err
 	}
 	claim, err := json.Marshal(map[string]any{"v": subjects.Version, "boot": m.boot, "version": m.opts.Version})
@@ -198,7 +218,17 @@ func (m *Master) identify(ctx context.Context) error {
 // lack, up to the term just claimed. The ill ones could not follow.
 func (m *Master) catchUp(ctx context.Context) (ill map[*exec.Database]*illness, err error) {
 	term := m.journal.current()
+	log, err := m.broker.LogInfo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.restoreSnapshots(log.First); err != nil {
+		return nil, err
+	}
 	for name, head := range m.store.Heads() {
+		if head.Position < log.First {
+			continue // the log does not go back so far; what it has must continue it
+		}
 		if err := m.checkHead(ctx, name, head, term); err != nil {
 			return nil, err
 		}
@@ -254,6 +284,7 @@ func (m *Master) open(ctx context.Context, ill map[*exec.Database]*illness) erro
 	}
 	m.goes(m.fleet.run)
 	m.goes(m.orders.run)
+	m.goes(m.keeper.run)
 	return nil
 }
 

@@ -71,27 +71,28 @@ type Slave struct {
 	nc      *nats.Conn
 	wire    *logWire
 
-	life    context.Context // ends when the slave begins to stop
-	end     context.CancelFunc
-	work    context.Context // ends when applies in hand must not go on
-	abort   context.CancelFunc
-	lanes   *crew         // goroutines of lanes
-	crew    *crew         // answers queries
-	asking  sync.Map      // *nodeQuery of sessions, being answered
-	service micro.Service // used by the main goroutine only
-	tasks   *tasks        // commands that change something
-	labels  *labels
-	files   *files.Folder
-	host    *machine
-	leaving atomic.Bool // a command ends the node
-	reader  *reader
-	online  bell          // rung when the connection is there again
-	quiet   bell          // rung when a lane becomes idle
-	advance bell          // rung when something was applied or heads came
-	changed chan struct{} // holds one token when the status should be published
-	telling sync.Mutex    // held while it is
-	done    chan struct{} // closed when everything has ended
-	err     error         // why; read after done
+	life     context.Context // ends when the slave begins to stop
+	end      context.CancelFunc
+	work     context.Context // ends when applies in hand must not go on
+	abort    context.CancelFunc
+	lanes    *crew         // goroutines of lanes
+	crew     *crew         // answers queries
+	asking   sync.Map      // *nodeQuery of sessions, being answered
+	service  micro.Service // used by the main goroutine only
+	tasks    *tasks        // commands that change something
+	labels   *labels
+	files    *files.Folder
+	host     *machine
+	leaving  atomic.Bool  // a command ends the node
+	unseeded atomic.Int32 // attempts to replace copies that failed since one did not
+	reader   *reader
+	online   bell          // rung when the connection is there again
+	quiet    bell          // rung when a lane becomes idle
+	advance  bell          // rung when something was applied or heads came
+	changed  chan struct{} // holds one token when the status should be published
+	telling  sync.Mutex    // held while it is
+	done     chan struct{} // closed when everything has ended
+	err      error         // why; read after done
 
 	mu      sync.Mutex // guards all below
 	stay    *stay      // nil while not joined

@@ -153,7 +153,14 @@ func (q *nodeQuery) database() (*exec.Database, error) {
 	if err := q.s.fresh(q.ctx, q.req, q.db); err != nil {
 		return nil, err
 	}
-	return q.s.store.Database(q.db)
+	d, err := q.s.store.Database(q.db)
+	if err != nil {
+		return nil, err
+	}
+	if missing := q.s.lane(d).filling(); missing != "" {
+		return nil, subjects.Errorf(subjects.CodeUnavailable, "database %s is not on node %s yet: %s", d.Name(), q.s.id, missing)
+	}
+	return d, nil
 }
 
 // command executes one of snapdb's own statements, as far as a slave can.

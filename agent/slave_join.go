@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,8 @@ var (
 	errRebuild      = errors.New("copies are to be rebuilt from the log")
 	errAskAgain     = errors.New("the master may know a position now that it did not know")
 	errRecovered    = errors.New("a stopped database goes on")
+	errHeal         = errors.New("a copy has diverged and needs to be replaced")
+	errSeeded       = errors.New("a copy was replaced by a snapshot")
 )
 
 // joinPatience is how long one join may take.
@@ -58,6 +61,7 @@ type stay struct {
 	read     atomic.Uint64     // position up to which the log was read
 	arrived  atomic.Int64      // when something last arrived, after began
 	caught   bool              // it has had all heads of the join; guarded by Slave.mu
+	seeding  sync.WaitGroup    // of the goroutine that replaces copies
 	repeated map[string]uint64 // acknowledged with the last heads; of the heads' goroutine
 }
 
@@ -103,7 +107,7 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 func (s *Slave) ask() (*subjects.JoinResponse, error) {
 	req, err := json.Marshal(subjects.JoinRequest{
 		V: subjects.Version, ID: s.id, Boot: s.boot, Cluster: s.store.Identity().Cluster,
-		Engine: s.store.Engine(), Version: s.o.Version, Databases: s.store.Heads(),
+		Engine: s.store.Engine(), Version: s.o.Version, Databases: s.store.Heads(), Diverged: s.diverged(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode join: %w", err)
@@ -153,13 +157,11 @@ func (s *Slave) enter(resp *subjects.JoinResponse) *stay {
 	if resp.Start > 0 {
 		ses.read.Store(resp.Start - 1)
 	}
-	for _, d := range append(s.store.Databases(), s.store.Catalog().Database) {
-		if reason, ok := resp.Reseed[d.Name()]; ok {
-			s.lane(d).reject("not part of the master's log: " + reason)
-		} else {
-			s.lane(d).accept()
-		}
+	if err := s.takeCatalog(resp.Catalog); err != nil {
+		s.log.Error("cannot take the master's list of databases", "error", err)
+		ses.leave(err)
 	}
+	s.judged(resp)
 	s.mu.Lock()
 	s.stay, s.refused = ses, ""
 	s.mu.Unlock()
@@ -169,6 +171,9 @@ func (s *Slave) enter(resp *subjects.JoinResponse) *stay {
 	// What an apply finished between the question and the answer was not told.
 	s.ack(subjects.AppendAck(nil, &subjects.AckMessage{Term: resp.Term, Session: ses.number, Applied: s.claims()}))
 	s.tell()
+	if len(resp.Snapshots) > 0 {
+		ses.seeding.Go(func() { s.seed(ses, resp.Snapshots) })
+	}
 	return ses
 }
 
@@ -190,6 +195,7 @@ func (s *Slave) read(ses *stay) error {
 		err = cause
 	}
 	ses.leave(err)
+	ses.seeding.Wait()
 	s.mu.Lock()
 	s.stay = nil
 	lanes := make([]*lane, 0, len(s.copies))

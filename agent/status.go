@@ -239,8 +239,12 @@ func (s *Slave) check() {
 				return
 			}
 		case l.ill():
+			if l.heal(time.Now()) {
+				s.leave(errHeal)
+				return
+			}
 		case at.Number == h.Position && at.Chain.String() != h.Chain:
-			l.fail(subjects.StateDiverged, fmt.Sprintf("at position %d its history is not the master's", at.Number))
+			l.diverge(fmt.Sprintf("at position %d its history is not the master's", at.Number))
 		case at.Number >= h.Position:
 		case read >= h.Position:
 			s.gap(l, at.Number)

@@ -228,6 +228,16 @@ func (c *Client) Forget(ctx context.Context, id string) error {
 	return nil
 }
 
+// Snapshot asks the master for a snapshot of a database as it is now, and waits until
+// it is durable.
+func (c *Client) Snapshot(ctx context.Context, db string) (*subjects.Snapshot, error) {
+	snap := new(subjects.Snapshot)
+	if err := c.doJSON(ctx, subjects.SnapshotTake, subjects.SnapshotRequest{DB: db}, snap); err != nil {
+		return nil, fmt.Errorf("snapshot of %s: %w", db, err)
+	}
+	return snap, nil
+}
+
 // Ctl gives a command straight to node id, without a record at the master, and
 // returns how it stands there; one that failed is not an error here.
 func (c *Client) Ctl(ctx context.Context, id string, req *subjects.CtlRequest) (*subjects.CtlResponse, error) {

@@ -1,0 +1,270 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/snapdb/snapdb/agent/snapshot"
+	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Defaults of snapshots and of the log's length.
+const (
+	// DefaultSnapshotEvery is how old the snapshot of a database that changes gets.
+	DefaultSnapshotEvery = time.Hour
+	// DefaultLogKeep is how much of the log is kept, in bytes, beyond what is needed:
+	// for slaves that were away for a short while.
+	DefaultLogKeep = 256 << 20
+)
+
+// keepEvery is how often the keeper looks.
+const keepEvery = 5 * time.Second
+
+// keeper takes snapshots when they are due, and then removes the part of the log
+// that nobody needs any more:
+//
+//   - never past the snapshot of a database that has changed since. One without a
+//     snapshot holds everything since its creation back;
+//   - never past what the master's own catalog has on stable storage;
+//   - past what a slave that is connected has not read yet only if the log would
+//     otherwise reach its limit: it then gets a snapshot.
+type keeper struct {
+	m     *Master
+	snaps *snapshot.Store
+	kick  chan struct{} // holds a token when there may be something to do
+
+	mu     sync.Mutex
+	wanted map[uint64]bool   // incarnations of which somebody needs a snapshot
+	said   map[uint64]string // why the last one of a database failed
+}
+
+func openKeeper(m *Master) (*keeper, error) {
+	k := &keeper{m: m, kick: make(chan struct{}, 1), wanted: map[uint64]bool{}, said: map[uint64]string{}}
+	var err error
+	k.snaps, err = snapshot.Open(filepath.Join(m.opts.Dir, "snapshots"), m.store.Identity().Cluster, k.room, m.log)
+	return k, err
+}
+
+// room refuses what would take the disk's reserve.
+func (k *keeper) room(bytes int64) error {
+	free, err := k.m.opts.FreeBytes(k.m.opts.Dir)
+	if err != nil {
+		return fmt.Errorf("measure free space: %w", err)
+	}
+	if need := uint64(bytes) + k.m.opts.DiskReserve; free < need {
+		return subjects.Errorf(subjects.CodeUnavailable, "the master's disk has %d MB free; %d MB would be needed, reserve included", free>>20, need>>20)
+	}
+	return nil
+}
+
+// want asks for a snapshot of a database soon.
+func (k *keeper) want(incarnation uint64) {
+	k.mu.Lock()
+	k.wanted[incarnation] = true
+	k.mu.Unlock()
+	k.rouse()
+}
+
+// rouse makes the keeper look now.
+func (k *keeper) rouse() {
+	select {
+	case k.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run is the keeper's goroutine.
+func (k *keeper) run(ctx context.Context) {
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.kick:
+		case <-tick.C:
+		}
+		if err := k.round(ctx); err != nil && ctx.Err() == nil {
+			k.m.log.Warn("cannot keep the log short", "error", err)
+		}
+	}
+}
+
+// round does what is due.
+func (k *keeper) round(ctx context.Context) error {
+	live := map[uint64]bool{}
+	for _, d := range k.m.store.Databases() {
+		live[d.Incarnation()] = true
+	}
+	if err := k.snaps.Prune(func(inc uint64) bool { return live[inc] }); err != nil {
+		return err
+	}
+	log, err := k.m.broker.LogInfo(ctx)
+	if err != nil {
+		return err
+	}
+	blobs, err := k.m.blobs.Size()
+	if err != nil {
+		return err
+	}
+	keep := k.m.opts.LogKeep
+	long := keep >= 0 && int64(log.Bytes)+blobs > keep+keep/4
+	for _, d := range k.m.store.Databases() {
+		if k.due(d, long) {
+			k.take(ctx, d)
+		}
+	}
+	if !long || ctx.Err() != nil {
+		return nil
+	}
+	return k.trim(ctx, log, int64(log.Bytes)+blobs)
+}
+
+// due says whether a snapshot of a database should be taken now.
+func (k *keeper) due(d *exec.Database, long bool) bool {
+	if w, err := k.m.writer(d.Name()); err != nil || w.reason() != nil {
+		return false // what is wrong with it must not spread
+	}
+	k.mu.Lock()
+	wanted := k.wanted[d.Incarnation()]
+	k.mu.Unlock()
+	snap, ok := k.snaps.Newest(d.Incarnation())
+	since := k.m.started
+	if ok {
+		since = time.UnixMilli(snap.Taken)
+	}
+	head := d.Head()
+	changed := snap.Head != head && head.Position != head.Incarnation
+	return wanted || changed && (long || time.Since(since) >= k.m.opts.SnapshotEvery)
+}
+
+// take takes a snapshot; what fails is tried again in the next round, and said once.
+func (k *keeper) take(ctx context.Context, d *exec.Database) {
+	_, err := k.snaps.Take(ctx, d)
+	if ctx.Err() != nil || errors.Is(err, exec.ErrClosed) {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil {
+		delete(k.wanted, d.Incarnation())
+		delete(k.said, d.Incarnation())
+		return
+	}
+	if k.said[d.Incarnation()] != err.Error() {
+		k.said[d.Incarnation()] = err.Error()
+		k.m.log.Error("cannot take a snapshot", "database", d.Name(), "error", err)
+	}
+}
+
+// trim removes the oldest part of a log that is used bytes long with its blobs.
+func (k *keeper) trim(ctx context.Context, log broker.LogInfo, used int64) error {
+	if err := k.m.store.Catalog().Sync(); err != nil {
+		return err
+	}
+	to, _ := k.m.fleet.cursor()
+	for _, d := range k.m.store.Databases() {
+		head := d.Head()
+		snap, ok := k.snaps.Newest(d.Incarnation())
+		switch {
+		case head.Position == head.Incarnation: // the catalog has all of it
+		case !ok:
+			to = min(to, head.Incarnation)
+		case snap.Head != head:
+			to = min(to, snap.Position)
+		}
+	}
+	if used < int64(log.MaxBytes)*3/4 {
+		to = min(to, k.m.fleet.reached())
+	}
+	// The messages of a log are of about the same size, or it does not matter.
+	share := float64(k.m.opts.LogKeep) / float64(used)
+	to = min(to, log.Last-uint64(float64(log.Last+1-log.First)*share))
+	if to < log.First {
+		return nil
+	}
+	// The claim of the running term must not be what is removed.
+	if err := k.m.journal.claimAnew(ctx); err != nil {
+		return err
+	}
+	// Blobs first: if this ends in between, the next round finds them again.
+	if err := k.dropBlobs(ctx, log.First, to); err != nil {
+		return err
+	}
+	if err := k.m.journal.reader().Purge(ctx, to+1); err != nil {
+		return err
+	}
+	k.m.log.Info("log shortened", "from", log.First, "to", to+1)
+	return nil
+}
+
+// blobMessage is more than the size of a message that refers to a blob.
+const blobMessage = 4 << 10
+
+// dropBlobs removes the large transactions that a part of the log refers to.
+func (k *keeper) dropBlobs(ctx context.Context, from, to uint64) error {
+	return k.m.journal.reader().Read(ctx, from, to, func(e broker.Entry) error {
+		if e.Message == nil || len(e.Message.Data) > blobMessage || !bytes.Contains(e.Message.Data, []byte(`"blob"`)) {
+			return nil
+		}
+		var body subjects.Body
+		if err := subjects.DecodeBody(e.Message.Data, &body); err != nil || body.Blob == nil {
+			return nil // of nobody, or only text
+		}
+		return k.m.blobs.Remove(body.Blob.Digest)
+	})
+}
+
+// snapshot answers a request for one.
+func (k *keeper) snapshot(ctx context.Context, req *subjects.SnapshotRequest) (*subjects.Snapshot, error) {
+	d, err := k.m.store.Database(req.DB)
+	if err != nil {
+		return nil, err
+	}
+	if w, err := k.m.writer(d.Name()); err == nil && w.reason() != nil {
+		return nil, subjects.Errorf(subjects.CodeUnavailable, "no snapshot of %s is taken while it is stopped: %v", d.Name(), w.reason())
+	}
+	snap, err := k.snaps.Take(ctx, d)
+	return &snap, err
+}
+
+// restoreSnapshots brings databases of the master that the log does not continue any
+// more, because their file was lost, to their snapshots.
+func (m *Master) restoreSnapshots(first uint64) error {
+	for _, d := range m.store.Databases() {
+		snap, ok := m.keeper.snaps.Newest(d.Incarnation())
+		if !ok || d.Applied().Number+1 >= first || snap.Position <= d.Applied().Number {
+			continue
+		}
+		if err := m.restoreSnapshot(d, snap); err != nil {
+			return fmt.Errorf("restore %s from its snapshot: %w", d.Name(), err)
+		}
+		m.log.Warn("the log does not go back to where the database is; it was restored from its snapshot", "database", d.Name(), "position", snap.Position)
+	}
+	return nil
+}
+
+func (m *Master) restoreSnapshot(d *exec.Database, snap subjects.Snapshot) error {
+	path := filepath.Join(m.opts.Dir, "snapshots", "restored"+snapshot.CopySuffix)
+	if err := m.keeper.snaps.File(snap, path); err != nil {
+		return err
+	}
+	return errors.Join(replace(d, snap, path), os.Remove(path))
+}
+
+// replace makes the content of a database that of a snapshot, unpacked at path.
+func replace(d *exec.Database, snap subjects.Snapshot, path string) error {
+	at := exec.Position{Number: snap.Position}
+	if err := at.Chain.UnmarshalText([]byte(snap.Chain)); err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	return d.Replace(path, at, nil)
+}

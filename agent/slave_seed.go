@@ -1,0 +1,295 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/snapdb/snapdb/agent/snapshot"
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Times of replacing copies by snapshots.
+const (
+	// seedAgain is the pause before the master is asked for a snapshot again.
+	seedAgain = time.Second
+	// healMost is the longest pause between attempts to heal a copy that diverges
+	// again and again, healForget how long it must have been well to begin anew.
+	healMost   = 5 * time.Minute
+	healForget = 10 * time.Minute
+)
+
+// takeCatalog makes the list of databases the master's, which the log does not
+// continue here. nil: it does.
+func (s *Slave) takeCatalog(c *subjects.CatalogSnapshot) error {
+	if c == nil {
+		return nil
+	}
+	at := exec.Position{Number: c.Position}
+	if err := at.Chain.UnmarshalText([]byte(c.Chain)); err != nil {
+		return fmt.Errorf("list of databases: %w", err)
+	}
+	if err := s.awaitIdle(s.life); err != nil {
+		return err
+	}
+	if err := s.store.ReplaceCatalog(c.Databases, at); err != nil {
+		return err
+	}
+	s.forgetDropped()
+	s.lane(s.store.Catalog().Database).recover()
+	s.log.Info("list of databases taken from the master", "databases", len(c.Databases), "position", c.Position)
+	return nil
+}
+
+// judged notes what the master says of the copies.
+func (s *Slave) judged(resp *subjects.JoinResponse) {
+	if len(resp.Reseed) > 0 {
+		s.mu.Lock()
+		s.way.cursor, s.way.satisfied = 0, time.Time{} // what was complete is not
+		s.mu.Unlock()
+	}
+	for _, d := range append(s.store.Databases(), s.store.Catalog().Database) {
+		l := s.lane(d)
+		reason, reseed := resp.Reseed[d.Name()]
+		_, seeded := resp.Snapshots[d.Name()]
+		taken := resp.Catalog != nil && d.Incarnation() == 0
+		switch {
+		case !reseed || taken:
+			l.accept()
+		case !seeded:
+			l.reject(reason)
+		case slices.Contains(resp.Foreign, d.Name()):
+			l.await(subjects.StateDiverged, reason)
+		default:
+			l.await(subjects.StateJoining, reason)
+		}
+	}
+}
+
+// diverged are the copies that are known here to be wrong.
+func (s *Slave) diverged() (names []string) {
+	for _, d := range append(s.store.Databases(), s.store.Catalog().Database) {
+		l := s.lane(d)
+		l.mu.Lock()
+		if l.wrong != "" {
+			names = append(names, d.Name())
+		}
+		l.mu.Unlock()
+	}
+	return names
+}
+
+// seed replaces copies by snapshots, the smallest first, and joins again after each:
+// what is ready goes on while the others are fetched.
+func (s *Slave) seed(ses *stay, snaps map[string]subjects.Snapshot) {
+	failed := false
+	names := slices.SortedFunc(maps.Keys(snaps), func(a, b string) int {
+		return cmp.Or(cmp.Compare(snaps[a].Size, snaps[b].Size), cmp.Compare(a, b))
+	})
+	for _, name := range names {
+		snap := snaps[name]
+		d, err := s.store.Database(name)
+		if snap.Digest == "" || err != nil || d.Incarnation() != snap.Incarnation {
+			continue // being taken, or dropped meanwhile
+		}
+		begun := time.Now()
+		err = s.seedOne(ses.ctx, d, snap)
+		if err == nil {
+			s.log.Info("copy replaced by a snapshot", "database", name, "position", snap.Position, "bytes", snap.Size, "duration", time.Since(begun))
+			s.unseeded.Store(0)
+			ses.leave(errSeeded)
+			return
+		}
+		if ses.ctx.Err() != nil {
+			return
+		}
+		failed = true
+		s.log.Warn("cannot replace a copy by a snapshot, trying again", "database", name, "error", err)
+	}
+	pause := seedAgain
+	if failed {
+		pause = min(seedAgain<<min(s.unseeded.Add(1), 20), healMost)
+	}
+	if sleep(ses.ctx, pause) {
+		ses.leave(errAskAgain)
+	}
+}
+
+// seedOne replaces one copy.
+func (s *Slave) seedOne(ctx context.Context, d *exec.Database, snap subjects.Snapshot) error {
+	l := s.lane(d)
+	dir := filepath.Join(s.o.Dir, "incoming")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	if err := s.roomFor(snap); err != nil {
+		return err
+	}
+	name := filepath.Join(dir, strconv.FormatUint(snap.Incarnation, 10))
+	part, file := name+"-"+snap.Digest+".part", name+snapshot.CopySuffix
+	if err := removeOthers(name, part); err != nil {
+		return err
+	}
+	if err := s.fetchSnapshot(ctx, snap, part, func(percent int64) { l.fetching(percent) }); err != nil {
+		return err
+	}
+	packed, err := os.Open(part)
+	if err != nil {
+		return err
+	}
+	err = snapshot.Unpack(packed, file, snap.File)
+	if err = errors.Join(err, packed.Close(), os.Remove(part)); err != nil {
+		return err
+	}
+	defer os.Remove(file)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	l.ended.Wait() // it takes nothing new, but may have something in hand
+	if state, _ := l.condition(); state == subjects.StateDiverged {
+		if err := s.store.KeepAside(ctx, d); err != nil {
+			s.log.Warn("the diverged copy cannot be kept aside", "database", d.Name(), "error", err)
+		}
+	}
+	if err := replace(d, snap, file); err != nil {
+		return err
+	}
+	l.recover()
+	s.noteApplied(d, snap.Position)
+	return nil
+}
+
+// removeOthers removes what earlier attempts at a database left, but one file.
+func removeOthers(name, but string) error {
+	for _, pattern := range []string{name + "-*", name + ".*"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			return fmt.Errorf("list what is left: %w", err)
+		}
+		for _, f := range files {
+			if f == but {
+				continue
+			}
+			if err := os.Remove(f); err != nil {
+				return fmt.Errorf("remove what is left: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// roomFor says whether a snapshot and what it becomes fit the disk.
+func (s *Slave) roomFor(snap subjects.Snapshot) error {
+	free, err := exec.FreeBytes(s.o.Dir)
+	if err != nil {
+		return fmt.Errorf("measure free space: %w", err)
+	}
+	if need := uint64(snap.Size + 3*snap.File); free < need { // the unpacked file, the WAL, the database
+		return fmt.Errorf("the disk has %d MB free, %d MB are needed", free>>20, need>>20)
+	}
+	return nil
+}
+
+// fetchSnapshot brings the blob of a snapshot into a file, going on where an earlier
+// attempt ended. A file that turns out to be of something else is removed.
+func (s *Slave) fetchSnapshot(ctx context.Context, snap subjects.Snapshot, path string, progress func(percent int64)) (err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, f.Close())
+		if errors.Is(err, errBlob) {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}()
+	hash := sha256.New()
+	at, err := io.Copy(hash, f)
+	if err == nil && at > snap.Size {
+		at, err = 0, f.Truncate(0)
+		hash.Reset()
+		if err == nil {
+			_, err = f.Seek(0, io.SeekStart)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("read what was fetched before: %w", err)
+	}
+	r := &blobReader{ctx: ctx, get: s.getChunk, early: &s.online, hash: hash, at: at,
+		ref: subjects.BlobRef{Digest: snap.Digest, Size: snap.Size}}
+	r.seen = func() { progress(r.at * 100 / max(1, snap.Size)) }
+	if _, err := io.Copy(f, r); err != nil {
+		return fmt.Errorf("fetch snapshot: %w", err)
+	}
+	return nil
+}
+
+// await notes that the copy is to be replaced by a snapshot.
+func (l *lane) await(state subjects.State, reason string) {
+	l.mu.Lock()
+	wrong := l.wrong
+	l.mu.Unlock()
+	if wrong == "" { // else it knows better why
+		l.fail(state, reason)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seeding, l.refused = true, false
+}
+
+// fetching shows how much of the snapshot is there.
+func (l *lane) fetching(percent int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == subjects.StateJoining {
+		l.reason = fmt.Sprintf("%d %% of its snapshot is here", percent)
+	}
+}
+
+// filling says what is missing of a copy that has nothing yet, "" if it has something
+// to read.
+func (l *lane) filling() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.seeding || l.db.Applied().Number > l.db.Incarnation() {
+		return ""
+	}
+	return l.reason
+}
+
+// recover notes that the copy is good again.
+func (l *lane) recover() {
+	l.mu.Lock()
+	l.state, l.reason, l.refused, l.seeding, l.missed, l.dropped = "", "", false, false, false, 0
+	l.wrong, l.passed, l.suspects, l.asked = "", 0, 0, 0
+	l.mu.Unlock()
+	l.s.tell()
+}
+
+// heal says whether to ask the master now for a snapshot in place of this copy. One
+// that diverges again and again is asked for ever more seldom.
+func (l *lane) heal(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != subjects.StateDiverged || l.refused || l.seeding || l.halted {
+		return false
+	}
+	if now.Sub(l.healed) > healForget {
+		l.heals = 0
+	}
+	if l.heals > 0 && now.Sub(l.healed) < min(time.Second<<l.heals, healMost) {
+		return false
+	}
+	l.heals, l.healed = min(l.heals+1, 20), now
+	return true
+}
