@@ -20,8 +20,8 @@ import (
 
 func dbCommand() *cobra.Command {
 	return group("db", "look at the databases of a cluster",
-		"db shows the databases of a cluster: how far each node has come (ls), and whether\nall hold the same content (status).",
-		dbListCommand(), dbStatusCommand())
+		"db shows the databases of a cluster: how far each node has come (ls), and whether\nall hold the same content (status). snapshot makes the master keep a copy of one as it\nis now.",
+		dbListCommand(), dbStatusCommand(), dbSnapshotCommand())
 }
 
 // databaseNames are those of a cluster, sorted, without the catalog.
@@ -39,6 +39,8 @@ type dbEntry struct {
 	Stopped     string            `json:"stopped,omitempty"` // why it takes no writes
 	Acked       map[string]uint64 `json:"acked"`             // by slave
 	Ill         map[string]ill    `json:"ill,omitempty"`     // by slave: copies that take no more changes
+	// Snapshot is the newest the master keeps.
+	Snapshot *subjects.Snapshot `json:"snapshot,omitempty"`
 }
 
 // ill is what is wrong with a copy that takes no more changes.
@@ -81,7 +83,8 @@ The same position is the same content; db status reads it all to prove that.`,
 			defer done()
 			entries := dbEntries(info)
 			if l.json {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"databases": entries, "log_bytes": info.LogBytes, "log_max": info.LogMax, "blob_bytes": info.BlobBytes})
+				return printJSON(cmd.OutOrStdout(), map[string]any{"databases": entries, "log_first": info.LogFirst,
+					"log_bytes": info.LogBytes, "log_max": info.LogMax, "blob_bytes": info.BlobBytes, "snapshot_bytes": info.SnapshotBytes})
 			}
 			return errors.Join(printEntries(cmd.OutOrStdout(), slaveIDs(info), entries), printLog(cmd.OutOrStdout(), info))
 		},
@@ -95,6 +98,9 @@ func dbEntries(info *subjects.ClusterInfoResponse) []dbEntry {
 	for _, name := range databaseNames(info) {
 		h := info.Heads[name]
 		e := dbEntry{Name: name, Position: h.Position, Chain: h.Chain, Incarnation: h.Incarnation, Stopped: info.Stopped[name], Acked: map[string]uint64{}, Ill: map[string]ill{}}
+		if snap, ok := info.Snapshots[name]; ok {
+			e.Snapshot = &snap
+		}
 		for i := range info.Nodes {
 			n := &info.Nodes[i]
 			if at, ok := n.Acked[name]; ok || info.Omitted == "" {
@@ -110,10 +116,14 @@ func dbEntries(info *subjects.ClusterInfoResponse) []dbEntry {
 }
 
 func printEntries(out io.Writer, slaves []string, entries []dbEntry) error {
-	head := append([]string{"DATABASE", strings.ToUpper(masterID)}, slaves...)
+	head := append([]string{"DATABASE", strings.ToUpper(masterID), "SNAPSHOT"}, slaves...)
 	rows := make([][]string, len(entries))
 	for i, e := range entries {
-		rows[i] = []string{e.Name, strconv.FormatUint(e.Position, 10)}
+		snap := "-"
+		if e.Snapshot != nil {
+			snap = strconv.FormatUint(e.Snapshot.Position, 10)
+		}
+		rows[i] = []string{e.Name, strconv.FormatUint(e.Position, 10), snap}
 		for _, id := range slaves {
 			acked, known := e.Acked[id]
 			if !known {
@@ -148,8 +158,55 @@ func printEntries(out io.Writer, slaves []string, entries []dbEntry) error {
 // printLog says how much of its limit the log takes.
 func printLog(out io.Writer, info *subjects.ClusterInfoResponse) error {
 	const mb = 1 << 20
-	_, err := fmt.Fprintf(out, "log %.1f MB of %.0f MB, large transactions %.1f MB\n", float64(info.LogBytes)/mb, float64(info.LogMax)/mb, float64(info.BlobBytes)/mb)
+	_, err := fmt.Fprintf(out, "log from %d on: %.1f MB of %.0f MB, large transactions %.1f MB, snapshots %.1f MB\n", info.LogFirst,
+		float64(info.LogBytes)/mb, float64(info.LogMax)/mb, float64(info.BlobBytes)/mb, float64(info.SnapshotBytes)/mb)
 	return err
+}
+
+// snapshotPatience is how long a snapshot may take by default.
+const snapshotPatience = 10 * time.Minute
+
+func dbSnapshotCommand() *cobra.Command {
+	var l look
+	cmd := &cobra.Command{
+		Use:   "snapshot NAME...",
+		Short: "make the master keep a copy of a database as it is now",
+		Long: `snapshot makes the master keep a copy of each database as it is now, and waits
+until that is on stable storage. The master does so by itself (--snapshot-every of
+snapdb master); slaves that the log does not help any more get the newest. Neither
+reads nor writes wait.`,
+		Example:           "  snapdb db snapshot Shop",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: live(databaseNames),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			ctx, c, _, done, err := l.cluster(cmd)
+			if err != nil {
+				return err
+			}
+			defer done()
+			snaps := map[string]*subjects.Snapshot{}
+			for _, name := range names {
+				begun := time.Now()
+				snap, err := c.Snapshot(ctx, name)
+				if err != nil {
+					return err
+				}
+				if snaps[name] = snap; l.json {
+					continue
+				}
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s · position %d · %.1f MB, packed %.1f MB · %v\n", name, snap.Position,
+					float64(snap.File)/(1<<20), float64(snap.Size)/(1<<20), time.Since(begun).Round(time.Millisecond)); err != nil {
+					return err
+				}
+			}
+			if l.json {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"snapshots": snaps})
+			}
+			return nil
+		},
+	}
+	l.flags(cmd, snapshotPatience)
+	return cmd
 }
 
 // dbCopy is one node's copy of a database in `db status`.

@@ -22,7 +22,7 @@ const stopPatience = 20 * time.Second
 func masterCommand() *cobra.Command {
 	o := agent.MasterOptions{Version: version}
 	var ack, http string // http: address of the panel
-	var reserveMB, logMB int64
+	var reserveMB, logMB, keepMB int64
 	cmd := &cobra.Command{
 		Use:   "master",
 		Short: "run the master: the broker, and the node that takes all SQL",
@@ -46,11 +46,23 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 			if err := checkPanel(http); err != nil {
 				return flagError(cmd, "http", err)
 			}
-			if reserveMB < 0 || logMB < 1 {
+			switch {
+			case reserveMB < 0 || logMB < 1:
 				return usageError(errors.New("--disk-reserve must not be negative, --log-max at least 1"))
+			case keepMB >= logMB && cmd.Flags().Changed("log-keep"):
+				return usageError(fmt.Errorf("--log-keep %d must be less than --log-max %d: at that size the log takes no more", keepMB, logMB))
+			case o.SnapshotEvery <= 0:
+				return usageError(errors.New("--snapshot-every must be more than 0"))
 			}
 			o.Ack = rule
 			o.DiskReserve, o.MaxLogBytes = uint64(max(1, reserveMB<<20)), logMB<<20 // 0 is none
+			o.LogKeep = min(keepMB, logMB/2) << 20
+			switch {
+			case keepMB < 0:
+				o.LogKeep = -1
+			case keepMB == 0:
+				o.LogKeep = 1
+			}
 			o.Logger = newLogger(cmd.ErrOrStderr())
 			return runMaster(cmd, o, http)
 		},
@@ -61,6 +73,8 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 	f.StringVar(&http, "http", dashboard.DefaultListen, "`HOST:PORT` of this machine where the panel and the HTTP API are; off: none")
 	f.StringVar(&ack, "ack", "insync", "acknowledgement `RULE` for writes that name none: log, insync, all or a number of slaves")
 	f.Int64Var(&logMB, "log-max", 10<<10, "size of the log in `MB` at which writes are refused")
+	f.Int64Var(&keepMB, "log-keep", agent.DefaultLogKeep>>20, "size in `MB` to which the log is shortened once snapshots have what is before; negative: never")
+	f.DurationVar(&o.SnapshotEvery, "snapshot-every", agent.DefaultSnapshotEvery, "`TIME` after which a database that was changed gets a new snapshot")
 	f.Int64Var(&reserveMB, "disk-reserve", agent.DefaultDiskReserve>>20, "free disk space in `MB` below which writes are refused")
 	return cmd
 }
