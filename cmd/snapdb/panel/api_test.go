@@ -98,6 +98,44 @@ func TestLongResultIsStreamed(t *testing.T) {
 	}
 }
 
+// Every exchange of every test is checked against openapi.json; this one makes sure
+// that no route is left out.
+func TestEveryRouteAnswersAsItIsDescribed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "snap1")
+	var a answer
+	h.do("POST", "/api/v1/databases", `{"name":"Shop","if_not_exists":true}`, http.StatusCreated, &a)
+	h.do("POST", "/api/v1/exec", `{"db":"Shop","sql":"CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (x, y REFERENCES p (id) ON DELETE CASCADE); CREATE UNIQUE INDEX i ON t (x, y + 1); CREATE VIEW v AS SELECT 1; CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT 1; END"}`, 200, &a)
+	h.do("POST", "/api/v1/transaction", `{"db":"Shop","stmts":[{"sql":"INSERT INTO t VALUES (?, NULL), (1.5, NULL), (1e999, NULL), (x'00', NULL), (CAST(x'ff' AS TEXT), NULL)","args":[{"blob":"AA=="}]}],"ack":1,"id":"once"}`, 200, &a)
+	h.do("POST", "/api/v1/query?node=snap1&max_rows=3", fmt.Sprintf(`{"db":"Shop","sql":"SELECT * FROM t","min_position":%d}`, *a.Position), 200, &a)
+	var file struct{ Digest string }
+	h.do("POST", "/api/v1/files?name=a.txt", "hello", http.StatusCreated, &file)
+	var sent subjects.CommandResponse
+	h.do("POST", "/api/v1/commands", `{"op":"info","all":true,"id":"c1","away":"wait"}`, http.StatusCreated, &sent)
+	h.do("POST", "/api/v1/commands", fmt.Sprintf(`{"op":"push","nodes":["snap1"],"id":"c2","at":"2096-01-01T00:00:00Z","args":{"name":"a.txt","size":5,"digest":%q}}`, file.Digest), http.StatusCreated, &sent)
+	h.do("POST", "/api/v1/commands/c2/cancel", `{"by":"me"}`, 200, &sent)
+	h.do("POST", "/api/v1/commands/c2/retry", "", http.StatusCreated, &sent)
+	h.do("POST", "/api/v1/commands/preview", `{"op":"ping","select":"id=snap1"}`, 200, &sent)
+	await(h.watch(`{"type":"watch","topics":["commands"]}`), "command", "command", func(r subjects.CommandRecord) bool {
+		return r.RetryOf == "c2" && r.Nodes[0].State == subjects.CommandDone
+	})
+	await(h.watch(`{"type":"watch","topics":["samples"]}`), "sample", "sample", func(s struct{ T int64 }) bool { return s.T > 0 })
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/nodes", "/api/v1/nodes/snap1", "/api/v1/databases", "/api/v1/databases/Shop/schema",
+		"/api/v1/commands", "/api/v1/commands/c1", "/api/v1/files/" + file.Digest, "/api/v1/logs", "/api/v1/history?node=*", "/api/v1/openapi.json"} {
+		if status, _, data := h.request("GET", path, ""); status != 200 {
+			t.Errorf("%s: %d %.300s", path, status, data)
+		}
+	}
+	h.do("DELETE", "/api/v1/databases/Shop", "", 200, &a)
+	for path, methods := range h.api.Paths {
+		for method := range methods {
+			if !h.api.seen[method+" "+path] && path != "/api/v1/live" {
+				t.Errorf("%s %s has not answered", method, path)
+			}
+		}
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

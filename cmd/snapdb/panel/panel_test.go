@@ -27,6 +27,7 @@ type house struct {
 	m      *agent.Master
 	slaves map[string]*agent.Slave
 	p      *panel.Panel
+	api    *description // against which every exchange is checked
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -44,6 +45,11 @@ func newHouse(t testing.TB, slaves ...string) *house {
 		h.startSlave(id)
 	}
 	h.startPanel()
+	_, _, data := h.request("GET", "/api/v1/openapi.json", "")
+	h.api = &description{seen: map[string]bool{}}
+	if err := json.Unmarshal(data, h.api); err != nil {
+		t.Fatal(err)
+	}
 	return h
 }
 
@@ -106,6 +112,11 @@ func (h *house) request(method, path, body string, header ...string) (int, http.
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
 		h.t.Fatal(err)
+	}
+	if h.api != nil {
+		if err := h.api.check(method, path, body, resp.StatusCode, resp.Header.Get("Content-Type"), data); err != nil {
+			h.t.Errorf("%s %.80s %.100s: %d %.400s is not as openapi.json says: %v", method, path, body, resp.StatusCode, data, err)
+		}
 	}
 	return resp.StatusCode, resp.Header, data
 }
