@@ -169,6 +169,19 @@ func (s *Slave) forgetDropped() {
 	}
 }
 
+// dropLane ends the lane of a database whose file is about to be another.
+func (s *Slave) dropLane(d *exec.Database) {
+	s.mu.Lock()
+	l := s.copies[d.Incarnation()]
+	delete(s.copies, d.Incarnation())
+	delete(s.gaps, d.Incarnation())
+	s.mu.Unlock()
+	if l != nil {
+		l.halt()
+		l.ended.Wait()
+	}
+}
+
 func (s *Slave) current() *stay {
 	s.mu.Lock()
 	defer s.mu.Unlock()

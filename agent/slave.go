@@ -104,6 +104,7 @@ type Slave struct {
 	counted uint64            // position up to which unreadable messages were counted
 	gaps    map[uint64]uint64 // incarnation → position from which it joined again once
 	rebuild []string          // databases to be rebuilt from the log before the next join
+	ready   []seeded          // snapshots to be put in their place before the next join
 	unbuilt map[string]error  // why those of the last time could not be
 	ending  string            // command that is about to end this process or its machine
 }
@@ -262,6 +263,7 @@ func (s *Slave) follow() error {
 	pause := backOff{}
 	for {
 		s.rebuildAsked()
+		s.installReady()
 		ses, err := s.join(&pause)
 		if err != nil {
 			return err

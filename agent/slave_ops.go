@@ -356,15 +356,7 @@ func (s *Slave) rebuildAsked() {
 		if err != nil {
 			continue // dropped meanwhile
 		}
-		s.mu.Lock()
-		l := s.copies[d.Incarnation()]
-		delete(s.copies, d.Incarnation())
-		delete(s.gaps, d.Incarnation())
-		s.mu.Unlock()
-		if l != nil {
-			l.halt()
-			l.ended.Wait()
-		}
+		s.dropLane(d)
 		if err := s.store.Rebuild(d); err != nil {
 			s.log.Error("a copy cannot be rebuilt", "database", name, "error", err)
 			s.mu.Lock()

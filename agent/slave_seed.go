@@ -105,7 +105,7 @@ func (s *Slave) seed(ses *stay, snaps map[string]subjects.Snapshot) {
 		begun := time.Now()
 		err = s.seedOne(ses.ctx, d, snap)
 		if err == nil {
-			s.log.Info("copy replaced by a snapshot", "database", name, "position", snap.Position, "bytes", snap.Size, "duration", time.Since(begun))
+			s.log.Info("snapshot is here", "database", name, "position", snap.Position, "bytes", snap.Size, "duration", time.Since(begun))
 			s.unseeded.Store(0)
 			ses.leave(errSeeded)
 			return
@@ -151,10 +151,16 @@ func (s *Slave) seedOne(ctx context.Context, d *exec.Database, snap subjects.Sna
 	if err = errors.Join(err, packed.Close(), os.Remove(part)); err != nil {
 		return err
 	}
-	defer os.Remove(file)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if d.Applied().Number == d.Incarnation() {
+		s.mu.Lock()
+		s.ready = append(s.ready, seeded{d.Name(), snap, file})
+		s.mu.Unlock()
+		return nil
+	}
+	defer os.Remove(file)
 	l.ended.Wait() // it takes nothing new, but may have something in hand
 	if state, _ := l.condition(); state == subjects.StateDiverged {
 		if err := s.store.KeepAside(ctx, d); err != nil {
@@ -166,7 +172,44 @@ func (s *Slave) seedOne(ctx context.Context, d *exec.Database, snap subjects.Sna
 	}
 	l.recover()
 	s.noteApplied(d, snap.Position)
+	s.log.Info("copy replaced by a snapshot", "database", d.Name(), "position", snap.Position)
 	return nil
+}
+
+// seeded is a snapshot unpacked, for a copy that has nothing yet.
+type seeded struct {
+	name string
+	snap subjects.Snapshot
+	file string
+}
+
+// installReady puts such snapshots in their place. Nothing is read from the log
+// meanwhile.
+func (s *Slave) installReady() {
+	s.mu.Lock()
+	ready := s.ready
+	s.ready = nil
+	s.mu.Unlock()
+	for _, r := range ready {
+		d, err := s.store.Database(r.name)
+		if err != nil || d.Incarnation() != r.snap.Incarnation {
+			continue // dropped meanwhile
+		}
+		s.dropLane(d)
+		at := exec.Position{Number: r.snap.Position}
+		if err = at.Chain.UnmarshalText([]byte(r.snap.Chain)); err == nil {
+			err = s.store.Install(d, r.file, at)
+		}
+		if err != nil {
+			s.log.Warn("cannot put a snapshot in the place of a copy, trying again", "database", r.name, "error", err)
+			s.unseeded.Add(1)
+			continue
+		}
+		s.log.Info("copy made from a snapshot", "database", r.name, "position", r.snap.Position)
+	}
+	if len(ready) > 0 {
+		s.recheck()
+	}
 }
 
 // removeOthers removes what earlier attempts at a database left, but one file.
@@ -251,8 +294,12 @@ func (l *lane) await(state subjects.State, reason string) {
 func (l *lane) fetching(percent int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.state == subjects.StateJoining {
+	switch {
+	case l.state != subjects.StateJoining: // a diverged copy says why
+	case percent < 100:
 		l.reason = fmt.Sprintf("%d %% of its snapshot is here", percent)
+	default:
+		l.reason = "its snapshot is here, and is being put in place"
 	}
 }
 

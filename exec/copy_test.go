@@ -28,8 +28,9 @@ func copyOf(n *node, db string) (path string, at exec.Position) {
 	return path, at
 }
 
-// seed makes a node what another was: its catalog, and its databases from copies.
-func seed(from, to *node) {
+// seed makes a node what another was: its catalog, and its databases from copies, put
+// in their place one way or the other.
+func seed(from, to *node, install bool) {
 	to.t.Helper()
 	list, at, err := from.Catalog().List()
 	if err == nil {
@@ -40,7 +41,12 @@ func seed(from, to *node) {
 	}
 	for _, d := range from.Databases() {
 		path, at := copyOf(from, d.Name())
-		if err := to.database(d.Name()).Replace(path, at, nil); err != nil {
+		if install {
+			err = to.Install(to.database(d.Name()), path, at)
+		} else {
+			err = to.database(d.Name()).Replace(path, at, nil)
+		}
+		if err != nil {
 			to.t.Fatal(err)
 		}
 		if left, err := filepath.Glob(path + "?*"); err != nil || len(left) > 0 {
@@ -67,7 +73,7 @@ func TestCopiedNodeGoesOnLikeAnyOther(t *testing.T) {
 			}
 		}
 		draw()
-		seed(master, copied)
+		seed(master, copied, rapid.Bool().Draw(t, "install"))
 		h.replay(slave, 100)
 		same(t, master, slave, copied)
 		draw()
@@ -179,6 +185,9 @@ func TestBadCopiesAreRefused(t *testing.T) {
 		} else if !errors.Is(err, exec.ErrBadCopy) && name != "cut short" {
 			t.Errorf("a copy that is %s: %v, want ErrBadCopy", name, err)
 		}
+		if err := slave.Install(slave.database("d"), c.path, c.at); err == nil {
+			t.Errorf("a copy that is %s is installed", name)
+		}
 		if after := slave.checksum("d"); after.Position != before.Position {
 			t.Fatalf("a copy that is %s left position %v", name, after.Position)
 		}
@@ -241,7 +250,7 @@ func TestReplacedCatalogHasTheListedDatabasesOnly(t *testing.T) {
 	h.mustWrite(master, "Again", "CREATE TABLE u (b)")
 	h.command(master, "CREATE DATABASE new")
 	stays := slave.database("stays")
-	seed(master, slave)
+	seed(master, slave, false)
 	same(t, master, slave)
 	if slave.database("stays") != stays {
 		t.Error("a database that is in both lists was opened anew")
