@@ -23,7 +23,7 @@ import (
 var ErrNoDesktop = errors.New("this node has no desktop session")
 
 // errNothingKept: there is nothing to bring back.
-var errNothingKept = errors.New("no wallpaper was set on this node, so there is none to bring back")
+var errNothingKept = errors.New("no wallpaper was set on this desktop, so there is none to bring back")
 
 const (
 	// settles is how long a desktop may take until it tells what it was told.
@@ -87,10 +87,7 @@ func (d *Desktop) Restore(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if old.Backend != d.with.name() {
-		return Result{}, fmt.Errorf("the wallpaper was set on another desktop (%s), this is one of %s", old.Backend, d.with.name())
-	}
-	r, err := d.change(ctx, old.Values)
+	r, err := d.change(ctx, old)
 	if err != nil {
 		return r, err
 	}
@@ -100,32 +97,42 @@ func (d *Desktop) Restore(ctx context.Context) (Result, error) {
 	return r, nil
 }
 
-func (d *Desktop) file() string { return filepath.Join(d.dir, "before.json") }
+// file is where the settings from before the first Set are, for each kind of desktop
+// its own: a user may log in on one today and on another tomorrow.
+func (d *Desktop) file() string {
+	return filepath.Join(d.dir, "before "+d.with.name()+".json")
+}
 
-func (d *Desktop) kept() (old Result, err error) {
+func (d *Desktop) kept() (old map[string]string, err error) {
 	data, err := os.ReadFile(d.file())
 	if errors.Is(err, fs.ErrNotExist) {
-		return old, errNothingKept
+		return nil, errNothingKept
 	}
 	if err == nil {
 		err = json.Unmarshal(data, &old)
 	}
 	if err != nil {
-		return old, fmt.Errorf("read the old wallpaper: %w", err)
+		return nil, fmt.Errorf("read the old wallpaper from %s: %w", d.file(), err)
 	}
 	return old, nil
 }
 
-// keep remembers what is there now, unless what was there before is known already.
+// keep remembers what is there now, unless what was there before is known already. A
+// monitor that has come since is new.
 func (d *Desktop) keep(now map[string]string) error {
 	old, err := d.kept()
-	if err == nil && old.Backend == d.with.name() {
+	if err != nil && !errors.Is(err, errNothingKept) {
+		return err
+	}
+	all := maps.Clone(now)
+	maps.Copy(all, old)
+	if maps.Equal(all, old) {
 		return nil
 	}
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return err
 	}
-	data, err := json.Marshal(Result{d.with.name(), now})
+	data, err := json.Marshal(all)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package desktop
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"strings"
 	"syscall"
@@ -38,9 +37,9 @@ return all as text`
 }
 
 func (finder) show(now map[string]string, image string) map[string]string {
-	want := maps.Clone(now)
-	for k := range want {
-		want[k] = image
+	want := map[string]string{}
+	for which := range now {
+		want[which] = image
 	}
 	return want
 }

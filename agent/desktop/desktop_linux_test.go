@@ -12,8 +12,11 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // need ends a test whose programs are not installed, as a failure where they must be.
@@ -21,12 +24,17 @@ func need(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
 		if !installed(p) {
-			if os.Getenv("SNAPDB_REQUIRE_DESKTOP") == "1" {
-				t.Fatalf("%s is not installed", p)
-			}
-			t.Skipf("%s is not installed, so no desktop is tried", p)
+			lacks(t, p)
 		}
 	}
+}
+
+func lacks(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("SNAPDB_REQUIRE_DESKTOP") == "1" {
+		t.Fatalf("%s is not installed", what)
+	}
+	t.Skipf("%s is not installed, so this desktop is not tried", what)
 }
 
 func picture(t *testing.T, dir, name string, c color.RGBA) string {
@@ -46,49 +54,66 @@ func picture(t *testing.T, dir, name string, c color.RGBA) string {
 	return path
 }
 
-func TestGnomeShowsTheImageAndTheOldOneAgain(t *testing.T) {
+func TestGnomeAndRelativesShowTheImageAndTheOldOneAgain(t *testing.T) {
 	need(t, "gsettings")
-	t.Setenv("GSETTINGS_BACKEND", "keyfile")
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	t.Setenv("XDG_CURRENT_DESKTOP", "ubuntu:GNOME")
-	t.Setenv("DISPLAY", ":0")
-	const schema = "org.gnome.desktop.background"
-	get := func(key string) string {
-		out, err := osexec.Command("gsettings", "get", schema, key).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	if out, err := osexec.Command("gsettings", "set", schema, "picture-options", "none").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	keys := []string{"picture-uri", "picture-uri-dark", "picture-options"}
-	before := map[string]string{}
-	for _, k := range keys {
-		before[k] = get(k)
-	}
-	dir := t.TempDir()
-	s := Session{dir}
-	if _, err := s.Restore(context.Background()); !errors.Is(err, errNothingKept) {
-		t.Errorf("restored before anything was set: %v", err)
-	}
-	for _, name := range []string{"red it's.png", "blue.png"} {
-		if _, err := s.Set(context.Background(), picture(t, dir, name, color.RGBA{255, 0, 0, 255})); err != nil {
-			t.Fatal(err)
-		}
-		uri := "'file://" + dir + "/" + strings.NewReplacer(" ", "%20", "'", "%27").Replace(name) + "'"
-		if get("picture-uri") != uri || get("picture-uri-dark") != uri || get("picture-options") != "'zoom'" {
-			t.Errorf("gsettings has %s, %s, %s, want %s", get("picture-uri"), get("picture-uri-dark"), get("picture-options"), uri)
-		}
-	}
-	if _, err := s.Restore(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range keys {
-		if get(k) != before[k] {
-			t.Errorf("%s is %s after restore, was %s", k, get(k), before[k])
-		}
+	const uri, path = "'file://%s/red%%20it%%27s.png'", `"%s/red it's.png"`
+	for name, c := range map[string]struct {
+		schema string
+		before map[string]string // what is set before, of which no image would be seen
+		shown  map[string]string // %s is the folder of the image
+	}{
+		"ubuntu:GNOME": {"org.gnome.desktop.background",
+			map[string]string{"picture-options": "'none'", "picture-uri": "'file:///old%20one.jpg'"},
+			map[string]string{"picture-options": "'zoom'", "picture-uri": uri, "picture-uri-dark": uri}},
+		"X-Cinnamon": {"org.cinnamon.desktop.background",
+			map[string]string{"picture-options": "'centered'", "slideshow slideshow-enabled": "true"},
+			map[string]string{"picture-options": "'zoom'", "picture-uri": uri, "slideshow slideshow-enabled": "false"}},
+		"MATE": {"org.mate.background",
+			map[string]string{"draw-background": "false", "picture-filename": `"/it's \\ \"old\".png"`},
+			map[string]string{"draw-background": "true", "picture-filename": path, "picture-options": "'zoom'"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !slices.Contains(strings.Fields(tool(t, "gsettings", "list-schemas")), c.schema) {
+				lacks(t, "the schema "+c.schema)
+			}
+			t.Setenv("GSETTINGS_BACKEND", "keyfile")
+			t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+			t.Setenv("XDG_CURRENT_DESKTOP", name)
+			t.Setenv("DISPLAY", ":0")
+			key := func(k string) []string { // the schema may have a second part
+				return strings.Fields(strings.Replace(c.schema+" "+k, " slideshow ", ".slideshow ", 1))
+			}
+			get := func(k string) string { return tool(t, "gsettings", append([]string{"get"}, key(k)...)...) }
+			for k, v := range c.before {
+				tool(t, "gsettings", append(append([]string{"set"}, key(k)...), v)...)
+			}
+			before := map[string]string{}
+			for k := range c.shown {
+				before[k] = get(k)
+			}
+			dir, kept := t.TempDir(), filepath.Join(t.TempDir(), "kept")
+			if _, err := (Session{kept}).Restore(context.Background()); !errors.Is(err, errNothingKept) {
+				t.Errorf("restored before anything was set: %v", err)
+			}
+			for _, name := range []string{"blue.png", "red it's.png"} { // each from what a new node finds
+				if _, err := (Session{kept}).Set(context.Background(), picture(t, dir, name, color.RGBA{255, 0, 0, 255})); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for k, v := range c.shown {
+				if want := strings.Replace(v, "%s", dir, 1); get(k) != strings.ReplaceAll(want, "%%", "%") {
+					t.Errorf("%s is %s, want %s", k, get(k), want)
+				}
+			}
+			if _, err := (Session{kept}).Restore(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			for k := range before {
+				if get(k) != before[k] {
+					t.Errorf("%s is %s after restore, was %s", k, get(k), before[k])
+				}
+			}
+		})
 	}
 }
 
@@ -118,23 +143,57 @@ func pixel(t *testing.T) [3]byte {
 	return [3]byte{d[at+2], d[at+1], d[at]}
 }
 
+// startX starts an X server without a screen, for this test alone.
+func startX(t *testing.T) {
+	t.Helper()
+	number := start(t, osexec.Command("Xvfb", "-displayfd", "1", "-screen", "0", "320x240x24", "-nolisten", "tcp", "-noreset"))
+	t.Setenv("DISPLAY", ":"+number)
+	t.Setenv("WAYLAND_DISPLAY", "")
+}
+
+// start starts a program for the time of the test, and gives the first line that it says.
+func start(t *testing.T, cmd *osexec.Cmd) string {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%s: %v", cmd.Path, err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// until waits until something holds.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for late := time.After(20 * time.Second); !holds(); {
+		select {
+		case <-late:
+			t.Fatalf("not within 20 s: %s", what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// tool runs a program and gives what it prints.
+func tool(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	out, err := osexec.Command(program, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v: %s", program, strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 func TestPlainXShowsTheImageAndTheOldOneAgain(t *testing.T) {
 	need(t, "Xvfb", "feh", "xwd")
-	x := osexec.Command("Xvfb", "-displayfd", "1", "-screen", "0", "320x240x24", "-nolisten", "tcp", "-noreset")
-	out, err := x.StdoutPipe()
-	if err == nil {
-		err = x.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = x.Process.Signal(os.Interrupt); _ = x.Wait() })
-	number, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("DISPLAY", ":"+strings.TrimSpace(number))
-	t.Setenv("WAYLAND_DISPLAY", "")
+	startX(t)
 	t.Setenv("XDG_CURRENT_DESKTOP", "")
 	t.Setenv("HOME", t.TempDir())
 	dir := t.TempDir()

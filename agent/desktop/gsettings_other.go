@@ -4,74 +4,110 @@ package desktop
 
 import (
 	"context"
-	"maps"
 	"net/url"
-	"slices"
 	"strings"
 )
 
 // gsettings is GNOME and its family.
 type gsettings struct {
-	env    environment
-	schema string
-	images []string // keys; which of them there are depends on the version
+	env      environment
+	schema   string
+	settings []setting // which of them there are depends on the version
 }
 
-// options says how the image is fitted, and with "none" that it is not shown at all.
-const options = "picture-options"
+// setting is a key, with the value that it has while an image is shown.
+type setting struct{ schema, key, shown string }
+
+// These stand for the image.
+const (
+	asURI  = "uri"
+	asPath = "path"
+)
+
+func gnome(env environment) gsettings {
+	const schema = "org.gnome.desktop.background"
+	return gsettings{env, schema, []setting{
+		{schema, "picture-uri", asURI}, {schema, "picture-uri-dark", asURI}, {schema, "picture-options", "zoom"},
+	}}
+}
+
+func cinnamon(env environment) gsettings {
+	const schema = "org.cinnamon.desktop.background"
+	return gsettings{env, schema, []setting{
+		{schema, "picture-uri", asURI}, {schema, "picture-options", "zoom"},
+		{schema + ".slideshow", "slideshow-enabled", "false"},
+	}}
+}
+
+func mate(env environment) gsettings {
+	const schema = "org.mate.background"
+	return gsettings{env, schema, []setting{
+		{schema, "picture-filename", asPath}, {schema, "picture-options", "zoom"}, {schema, "draw-background", "true"},
+	}}
+}
 
 func (g gsettings) name() string { return "gsettings " + g.schema }
 
 func (g gsettings) read(ctx context.Context) (map[string]string, error) {
-	keys, err := run(ctx, g.env, "gsettings", "list-keys", g.schema)
-	if err != nil {
-		return nil, err
-	}
-	values := map[string]string{}
-	for _, key := range strings.Fields(keys) {
-		if key != options && !slices.Contains(g.images, key) {
-			continue
+	all, values := map[string]string{}, map[string]string{}
+	for _, s := range g.settings {
+		if _, known := all[s.schema]; !known {
+			text, err := run(ctx, g.env, "gsettings", "list-recursively", s.schema)
+			if err != nil {
+				return nil, err
+			}
+			all[s.schema] = "\n" + text + "\n"
 		}
-		text, err := run(ctx, g.env, "gsettings", "get", g.schema, key)
-		if err != nil {
-			return nil, err
+		if _, after, known := strings.Cut(all[s.schema], "\n"+s.schema+" "+s.key+" "); known {
+			text, _, _ := strings.Cut(after, "\n")
+			values[s.key] = unquote(text)
 		}
-		values[key] = unquote(text)
 	}
 	return values, nil
 }
 
 func (g gsettings) show(now map[string]string, image string) map[string]string {
-	want := maps.Clone(now)
-	for key := range now {
-		switch key {
-		case options:
-			want[key] = "zoom"
-		case "picture-filename":
-			want[key] = image
+	want := map[string]string{}
+	for _, s := range g.settings {
+		if _, known := now[s.key]; !known {
+			continue
+		}
+		switch s.shown {
+		case asURI:
+			want[s.key] = (&url.URL{Scheme: "file", Path: image}).String()
+		case asPath:
+			want[s.key] = image
 		default:
-			want[key] = (&url.URL{Scheme: "file", Path: image}).String()
+			want[s.key] = s.shown
 		}
 	}
 	return want
 }
 
 func (g gsettings) write(ctx context.Context, values map[string]string) error {
-	for key, v := range values {
-		if _, err := run(ctx, g.env, "gsettings", "set", g.schema, key, quote(v)); err != nil {
+	for _, s := range g.settings {
+		v, known := values[s.key]
+		if !known {
+			continue
+		}
+		if _, err := run(ctx, g.env, "gsettings", "set", s.schema, s.key, quote(v)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// quote and unquote are for the notation in which gsettings takes and prints text.
+// quote and unquote are for the notation in which gsettings takes and prints values:
+// text stands in quotes, true and false do not, and no setting has these as text.
 func quote(s string) string {
+	if s == "true" || s == "false" {
+		return s
+	}
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
 
 func unquote(s string) string {
-	if len(s) < 2 {
+	if len(s) < 2 || s[0] != '\'' && s[0] != '"' {
 		return s
 	}
 	return strings.NewReplacer(`\\`, `\`, `\'`, `'`, `\"`, `"`).Replace(s[1 : len(s)-1])

@@ -44,7 +44,7 @@ While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 			if allowPower {
 				o.Power = power.System()
 			}
-			o.Wallpaper = desktop.Session{Dir: filepath.Join(o.Dir, "wallpaper")}
+			o.Wallpaper = desktop.Session{Dir: filepath.Join(o.Dir, "desktop")}
 			o.Logger = newLogger(cmd.ErrOrStderr())
 			return runSlave(cmd, o)
 		},

@@ -3,12 +3,13 @@
 package desktop
 
 import (
-	"bytes"
 	"context"
+	"iter"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -39,29 +40,56 @@ func find(_ context.Context, dir string) (backend, error) {
 	return choose(env, dir)
 }
 
+// process is one of this user's that runs now.
+type process struct {
+	pid int
+	// dir is its working folder, words its name and arguments.
+	dir   string
+	words []string
+	env   environment
+}
+
+// processes are those of this user, as proc (like /proc) tells. What a process keeps
+// to itself is empty, and so is everything of one that ends meanwhile.
+func processes(proc string) iter.Seq[process] {
+	return func(yield func(process) bool) {
+		dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
+		for _, dir := range dirs {
+			info, err := os.Stat(dir)
+			if err != nil {
+				continue // ended meanwhile
+			}
+			pid, err := strconv.Atoi(filepath.Base(dir))
+			if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Getuid() || err != nil {
+				continue
+			}
+			cwd, _ := os.Readlink(filepath.Join(dir, "cwd"))
+			if !yield(process{pid, cwd, words(filepath.Join(dir, "cmdline")), words(filepath.Join(dir, "environ"))}) {
+				return
+			}
+		}
+	}
+}
+
+// words reads a file of texts that each end with a zero byte.
+func words(file string) []string {
+	data, err := os.ReadFile(file)
+	if err != nil || len(data) == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")
+}
+
 // session is the environment of a process of this user that has a screen; a node
 // that runs as a service was not given one. One that names its desktop is best.
 func session(proc string) (best environment) {
-	files, _ := filepath.Glob(filepath.Join(proc, "[0-9]*", "environ"))
-	for _, file := range files {
-		info, err := os.Stat(file)
-		if err != nil {
-			continue // ended meanwhile
-		}
-		if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Getuid() {
-			continue
-		}
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue // ended meanwhile, or not ours to read
-		}
-		env := environment(strings.Split(string(bytes.TrimRight(data, "\x00")), "\x00"))
+	for p := range processes(proc) {
 		switch {
-		case !env.graphical():
-		case env.get("XDG_CURRENT_DESKTOP") != "":
-			return env
+		case !p.env.graphical():
+		case p.env.get("XDG_CURRENT_DESKTOP") != "":
+			return p.env
 		case best == nil:
-			best = env
+			best = p.env
 		}
 	}
 	return best
@@ -75,11 +103,11 @@ func choose(env environment, dir string) (backend, error) {
 	for _, name := range strings.Split(strings.ToLower(env.get("XDG_CURRENT_DESKTOP")), ":") {
 		switch name {
 		case "gnome", "ubuntu", "unity", "budgie", "pantheon":
-			return gsettings{env, "org.gnome.desktop.background", []string{"picture-uri", "picture-uri-dark"}}, nil
+			return gnome(env), nil
 		case "x-cinnamon", "cinnamon":
-			return gsettings{env, "org.cinnamon.desktop.background", []string{"picture-uri"}}, nil
+			return cinnamon(env), nil
 		case "mate":
-			return gsettings{env, "org.mate.background", []string{"picture-filename"}}, nil
+			return mate(env), nil
 		case "xfce":
 			return xfce{env}, nil
 		case "kde":
@@ -87,7 +115,7 @@ func choose(env environment, dir string) (backend, error) {
 		}
 	}
 	if env.get("WAYLAND_DISPLAY") != "" && installed("swaybg") {
-		return swaybg{env}, nil
+		return swaybg{env, dir}, nil
 	}
 	if env.get("DISPLAY") != "" && env.get("WAYLAND_DISPLAY") == "" && installed("feh") {
 		return feh{env, dir}, nil
