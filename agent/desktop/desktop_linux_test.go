@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -128,19 +129,38 @@ func TestASettingThatDoesNotStayIsAnError(t *testing.T) {
 	}
 }
 
-// pixel reads the middle of the root window out of what xwd prints.
+// pixel is the middle of the screen.
 func pixel(t *testing.T) [3]byte {
 	t.Helper()
+	c, err := readPixel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// readPixel reads it out of what xwd prints. It fails when a window comes or goes
+// just then, as while a desktop starts.
+func readPixel() (c [3]byte, err error) {
 	d, err := osexec.Command("xwd", "-root", "-silent").Output()
-	if err != nil || len(d) < 100 {
-		t.Fatalf("xwd: %v, %d bytes", err, len(d))
+	if err != nil {
+		return c, err
 	}
 	field := func(i int) int { return int(binary.BigEndian.Uint32(d[4*i:])) }
 	if field(11) != 32 || field(7) != 0 {
-		t.Fatalf("%d bits a pixel, byte order %d", field(11), field(7))
+		return c, fmt.Errorf("%d bits a pixel, byte order %d", field(11), field(7))
 	}
 	at := field(0) + 12*field(19) + field(5)/2*field(12) + field(4)/2*4
-	return [3]byte{d[at+2], d[at+1], d[at]}
+	return [3]byte{d[at+2], d[at+1], d[at]}, nil
+}
+
+// untilPixel waits until the middle of the screen is as it should be.
+func untilPixel(t *testing.T, what string, right func([3]byte) bool) {
+	t.Helper()
+	until(t, what, func() bool {
+		c, err := readPixel()
+		return err == nil && right(c)
+	})
 }
 
 // startX starts an X server without a screen, for this test alone.
