@@ -282,6 +282,45 @@ func TestCommandsThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
+// What a node answers to a command counts only if it is an answer, and in its own
+// name; else nobody knows what it did.
+func TestAnswersThatAreNoneAreNoOutcome(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{}, "s1")
+	c.stopSlave("s1")
+	c.untilGone("s1")
+	other := c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpPing, Nodes: []string{"s1"}, Away: subjects.AwayQueue})[0]
+	nc := c.nats()
+	answers := make(chan string, 1)
+	if _, err := nc.Subscribe(subjects.NodeCtl("s9"), func(msg *nats.Msg) {
+		if err := msg.Respond([]byte(<-answers)); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for what, answer := range map[string]string{
+		"nonsense":              "done",
+		"another node's":        fmt.Sprintf(`{"node":"s1","id":%q,"state":"done"}`, other.ID),
+		"another's command":     fmt.Sprintf(`{"node":"s9","id":%q,"state":"done"}`, other.ID),
+		"no state of a command": `{"node":"s9","id":"x","state":"glorious"}`,
+	} {
+		if resp := join(t, nc, &subjects.JoinRequest{V: subjects.Version, ID: "s9", Boot: "b", Engine: c.m.Store().Engine()}); resp.Refused != nil {
+			t.Fatal(resp.Refused)
+		}
+		answers <- answer
+		r := c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpPing, Nodes: []string{"s9"}, TimeoutMS: 200})[0]
+		c.untilStands(r.ID, "s9 timed_out")
+		if got := c.stands(other.ID); got != "s1 queued" {
+			t.Errorf("after %s: the other command stands %s", what, got)
+		}
+	}
+	c.startSlave("s1")
+	c.untilStands(other.ID, "s1 done")
+	c.untilInSync("s1")
+	ask(t, nc, subjects.Forget, subjects.ForgetRequest{ID: "s9"}, new(subjects.ForgetRequest))
+}
+
 func TestNodesReportOnlyForThemselves(t *testing.T) {
 	c := newCluster(t, agent.MasterOptions{}, "s1", "s2")
 	c.stopSlave("s2")
