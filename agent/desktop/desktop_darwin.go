@@ -46,7 +46,7 @@ func (finder) show(now map[string]string, image string) map[string]string {
 
 func (finder) write(ctx context.Context, values map[string]string) error {
 	for which, image := range values {
-		script := "on run argv\ntell application \"System Events\" to set picture of " + which + " to (item 1 of argv)\nend run"
+		script := "on run argv\nset thePath to item 1 of argv\ntell application \"System Events\" to set picture of " + which + " to thePath\nend run"
 		if _, err := run(ctx, os.Environ(), "osascript", "-e", script, image); err != nil {
 			return err
 		}

@@ -212,7 +212,7 @@ func tool(t *testing.T, program string, args ...string) string {
 }
 
 func TestPlainXShowsTheImageAndTheOldOneAgain(t *testing.T) {
-	need(t, "Xvfb", "feh", "xwd")
+	need(t, "Xvfb", "feh", "xwd", "xprop")
 	startX(t)
 	t.Setenv("XDG_CURRENT_DESKTOP", "")
 	t.Setenv("HOME", t.TempDir())
@@ -227,11 +227,37 @@ func TestPlainXShowsTheImageAndTheOldOneAgain(t *testing.T) {
 			t.Errorf("%s by %s: the screen shows %v", name, r.Backend, got)
 		}
 	}
+	idle, path := t.TempDir(), os.Getenv("PATH")
+	if err := os.WriteFile(filepath.Join(idle, "feh"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", idle+":"+path)
+	if _, err := s.Set(context.Background(), filepath.Join(dir, "blue.png")); err == nil || !strings.Contains(err.Error(), "old background") {
+		t.Errorf("by a program that shows nothing: %v", err)
+	}
+	t.Setenv("PATH", path)
+	s = Session{s.Dir} // as a node that has just started
 	if _, err := s.Restore(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if got := pixel(t); got != [3]byte{} {
 		t.Errorf("the screen shows %v after restore, was black", got)
+	}
+
+	// What the user has shown with feh comes back as it was.
+	green := picture(t, dir, "green.png", color.RGBA{10, 200, 20, 255})
+	tool(t, "feh", "--bg-center", "--image-bg", "#102030", green)
+	script, screen := tool(t, "cat", os.Getenv("HOME")+"/.fehbg"), pixel(t)
+	for _, name := range []string{"blue.png", "it's red.png"} {
+		if _, err := (Session{s.Dir}).Set(context.Background(), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := (Session{s.Dir}).Restore(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := tool(t, "cat", os.Getenv("HOME")+"/.fehbg"); got != script || pixel(t) != screen {
+		t.Errorf("after restore there is %v by %q, there was %v by %q", pixel(t), got, screen, script)
 	}
 }
 
