@@ -25,7 +25,8 @@ type process struct {
 	t     testing.TB
 	name  string
 	args  []string
-	log   string // file with what it has said
+	env   []string // beside the test's own
+	log   string   // file with what it has said
 	cmd   *osexec.Cmd
 	ended chan struct{}
 }
@@ -39,6 +40,7 @@ func (p *process) start() {
 	defer out.Close() // the process has its own
 	cmd := osexec.Command(built, p.args...)
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env = append(os.Environ(), p.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it must not outlive a test run that is killed
 	if err := cmd.Start(); err != nil {
 		p.t.Fatalf("start %s: %v", p.name, err)
@@ -97,9 +99,16 @@ func startCluster(t testing.TB, slaves int) *cluster {
 
 func (c *cluster) startSlave(id string, flags ...string) *process {
 	c.t.Helper()
+	p := c.newSlave(id, flags...)
+	p.start()
+	return p
+}
+
+// newSlave prepares a slave that is not started yet.
+func (c *cluster) newSlave(id string, flags ...string) *process {
+	c.t.Helper()
 	p := c.process(id, append([]string{"slave", "--data", filepath.Join(c.dir, id), "--id", id, "--nats", "nats://" + c.nats}, flags...)...)
 	c.slaves[id] = p
-	p.start()
 	return p
 }
 

@@ -21,6 +21,17 @@ func (b *tab) write(sql string) {
 	})()`, sql))
 }
 
+// awaitDatabase waits until the page of SQL has chosen a database.
+func (b *tab) awaitDatabase(name string) {
+	b.t.Helper()
+	await(b.t, func() string {
+		if eval[string](b, `document.querySelector("#db").value`) != name {
+			return "the database cannot be chosen yet"
+		}
+		return ""
+	})
+}
+
 func TestSQLTypedIsOnSlavesAndInTheChart(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2)
@@ -31,12 +42,7 @@ func TestSQLTypedIsOnSlavesAndInTheChart(t *testing.T) {
 	b.row("snap2", "online")
 	b.open(c.url + "/sql?db=Shop")
 	b.live()
-	await(t, func() string {
-		if eval[string](b, `document.querySelector("#db").value`) != "Shop" {
-			return "the database cannot be chosen yet"
-		}
-		return ""
-	})
+	b.awaitDatabase("Shop")
 	const sql = "CREATE TABLE sales (region TEXT, amount REAL); INSERT INTO sales VALUES ('north', 12.5), ('south', 30), ('east', 7)"
 	b.do(chromedp.SendKeys(chromedp.ID("sql"), sql))
 	b.click("#run")
@@ -82,12 +88,7 @@ func TestLongResultsStayFast(t *testing.T) {
 	awaitPanel(c, b)
 	b.open(c.url + "/sql?db=Many")
 	b.live()
-	await(t, func() string {
-		if eval[string](b, `document.querySelector("#db").value`) != "Many" {
-			return "the database cannot be chosen yet"
-		}
-		return ""
-	})
+	b.awaitDatabase("Many")
 	b.write("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) SELECT i, 'row ' || i AS words, 9007199254740993 AS large FROM n")
 	b.click("#run")
 	b.sees("#result-head h2", "10,000 rows")

@@ -22,8 +22,8 @@ type tab struct {
 	said []string // that should not be said
 }
 
-// newTab opens a tab. lost says that connections are going to be lost on purpose,
-// about which the console speaks too.
+// newTab opens a tab. lost says that connections are going to be lost, or requests
+// refused, on purpose, about which the console speaks too.
 func newTab(t testing.TB, lost bool) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(chrome)
