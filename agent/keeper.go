@@ -85,6 +85,7 @@ func (k *keeper) rouse() {
 func (k *keeper) run(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
+	k.rouse() // a master that often ends shall keep its log short too
 	for {
 		select {
 		case <-ctx.Done():

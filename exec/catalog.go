@@ -24,6 +24,9 @@ type entry struct {
 	inc  uint64
 }
 
+// catalogSchema makes the catalog's tables. Those that were dropped were once kept in
+// the list, with the position at which they were; now they go, or a node that got the
+// list from the master would have another than one that has executed everything.
 const catalogSchema = `
 CREATE TABLE IF NOT EXISTS _snapdb_databases (
   incarnation INTEGER PRIMARY KEY,
@@ -31,6 +34,7 @@ CREATE TABLE IF NOT EXISTS _snapdb_databases (
   created INTEGER NOT NULL,
   dropped INTEGER
 );
+DELETE FROM _snapdb_databases WHERE dropped IS NOT NULL;
 CREATE TABLE IF NOT EXISTS _snapdb_nodes (id TEXT PRIMARY KEY, joined INTEGER NOT NULL) WITHOUT ROWID;
 `
 
@@ -54,7 +58,7 @@ func (s *Store) openCatalog() (*Catalog, error) {
 
 // entries are the live databases.
 func (c *Catalog) entries() ([]entry, error) {
-	rows, err := queryRows(c.w, "SELECT name, incarnation FROM _snapdb_databases WHERE dropped IS NULL", maxDatabases)
+	rows, err := queryRows(c.w, "SELECT name, incarnation FROM _snapdb_databases", maxDatabases)
 	if err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
@@ -166,8 +170,7 @@ func (s *Store) applyCommand(cmd Command, m *subjects.Message, now int64) error 
 		if err != nil {
 			return &DivergedError{subjects.Catalog, m.Position, "the log drops a database that is not here", err}
 		}
-		if err := s.catalog.record(m, "UPDATE _snapdb_databases SET dropped=? WHERE incarnation=?",
-			subjects.IntegerValue(int64(m.Position)), subjects.IntegerValue(int64(d.inc))); err != nil {
+		if err := s.catalog.record(m, "DELETE FROM _snapdb_databases WHERE incarnation=?", subjects.IntegerValue(int64(d.inc))); err != nil {
 			return err
 		}
 		return s.remove(d)

@@ -276,7 +276,7 @@ func (c *Catalog) List() ([]subjects.CatalogEntry, Position, error) {
 	if c.closed {
 		return nil, Position{}, ErrClosed
 	}
-	rows, err := queryRows(c.w, "SELECT name, incarnation, created FROM _snapdb_databases WHERE dropped IS NULL ORDER BY incarnation", maxDatabases)
+	rows, err := queryRows(c.w, "SELECT name, incarnation, created FROM _snapdb_databases ORDER BY incarnation", maxDatabases)
 	if err != nil {
 		return nil, Position{}, fmt.Errorf("read catalog: %w", err)
 	}

@@ -24,7 +24,11 @@ func TestKillingAnyProcessAtAnyMomentLosesNothing(t *testing.T) {
 	}
 	t.Logf("-kill.seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	c := startCluster(t, 3)
+	var flags []string
+	if rng.IntN(2) == 0 {
+		flags = []string{"--log-keep", "0"} // who is away needs a snapshot
+	}
+	c := startCluster(t, 3, flags...)
 	cl := c.client()
 	l := c.startLoad(cl, "Kills", 6)
 	for round := range *killRounds {
