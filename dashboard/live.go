@@ -77,6 +77,8 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer s.hub.leave(v)
+	s.wg.Add(1) // before Accept: of what is not HTTP any more, Shutdown knows nothing
+	defer s.wg.Done()
 	// Accept demands that the Origin, if there is one, is this server.
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
@@ -93,15 +95,26 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
 	})
 	err = v.write(ctx, conn)
 	if s.ctx.Err() != nil {
-		_ = conn.Close(websocket.StatusGoingAway, "the master stops")
+		farewell(conn, websocket.StatusGoingAway, "the master stops")
 	} else if err == nil {
 		err = <-read
 	}
 	var bad *badWatch
 	if errors.As(err, &bad) {
-		_ = conn.Close(websocket.StatusPolicyViolation, bad.Error())
+		farewell(conn, websocket.StatusPolicyViolation, bad.Error())
 	}
 	return errAnswered
+}
+
+// farewellPatience is how long a browser may take to agree to the end.
+const farewellPatience = time.Second
+
+// farewell ends a connection with a reason, without waiting long for a browser that
+// does not listen.
+func farewell(conn *websocket.Conn, code websocket.StatusCode, reason string) {
+	late := time.AfterFunc(farewellPatience, func() { conn.CloseNow() })
+	defer late.Stop()
+	_ = conn.Close(code, reason)
 }
 
 // errAnswered says that nothing is left to answer.

@@ -96,3 +96,32 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// The panel leaves nothing running when it stops, also while browsers watch.
+func TestNothingOfThePanelRunsAfterItsStop(t *testing.T) {
+	h := newHouse(t, "snap1")
+	s := h.watch(`{"type":"watch","topics":["cluster","commands","logs","samples"]}`)
+	await(s, "cluster", "cluster", func(i subjects.ClusterInfoResponse) bool { return i.Online() == 1 })
+	h.deaf()
+	if !strings.Contains(stacks(), panelCode) {
+		t.Fatal("the stacks do not show the panel while it runs")
+	}
+	if err := h.p.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.p = nil
+	for _, g := range strings.Split(stacks(), "\n\n") {
+		if strings.Contains(g, panelCode) {
+			t.Errorf("still there:\n%s", g)
+		}
+	}
+}
+
+// panelCode is in the stack of everything that the panel runs.
+const panelCode = "snapdb/dashboard."
+
+// stacks are those of all goroutines.
+func stacks() string {
+	all := make([]byte, 4<<20)
+	return string(all[:runtime.Stack(all, true)])
+}
