@@ -178,6 +178,7 @@ type comparison struct {
 	foreign   []string          // those of reseed whose content is not the log's
 	snapshots map[string]subjects.Snapshot
 	catalog   *subjects.CatalogSnapshot
+	damaged   []string // digests of snapshots that did not arrive well
 }
 
 // compare compares what a slave has with the log. It fails when the log cannot be
@@ -187,7 +188,7 @@ func (f *fleet) compare(ctx context.Context, req *subjects.JoinRequest, ours sub
 	if err != nil {
 		return nil, err
 	}
-	c := &comparison{start: ours.Cursor + 1, applied: map[string]uint64{}, reseed: map[string]string{}, snapshots: map[string]subjects.Snapshot{}}
+	c := &comparison{start: ours.Cursor + 1, applied: map[string]uint64{}, reseed: map[string]string{}, snapshots: map[string]subjects.Snapshot{}, damaged: req.Damaged}
 	for name, head := range ours.Heads {
 		has := req.Databases[name]
 		if slices.Contains(req.Diverged, name) && has.Incarnation == head.Incarnation {
@@ -246,8 +247,12 @@ func (f *fleet) offer(c *comparison, name string, head subjects.Head) error {
 		return f.reseedCatalog(c)
 	}
 	snap, ok := f.m.keeper.snaps.Newest(head.Incarnation)
-	if !ok {
+	switch {
+	case !ok:
 		f.m.keeper.want(head.Incarnation)
+	case slices.Contains(c.damaged, snap.Digest):
+		f.m.keeper.doubt(head.Incarnation)
+		snap = subjects.Snapshot{} // join again
 	}
 	c.snapshots[name] = snap
 	return nil

@@ -41,13 +41,14 @@ type keeper struct {
 	snaps *snapshot.Store
 	kick  chan struct{} // holds a token when there may be something to do
 
-	mu     sync.Mutex
-	wanted map[uint64]bool   // incarnations of which somebody needs a snapshot
-	said   map[uint64]string // why the last one of a database failed
+	mu      sync.Mutex
+	wanted  map[uint64]bool   // incarnations of which somebody needs a snapshot
+	doubted map[uint64]bool   // those of which somebody says that the snapshot is damaged
+	said    map[uint64]string // why the last one of a database failed
 }
 
 func openKeeper(m *Master) (*keeper, error) {
-	k := &keeper{m: m, kick: make(chan struct{}, 1), wanted: map[uint64]bool{}, said: map[uint64]string{}}
+	k := &keeper{m: m, kick: make(chan struct{}, 1), wanted: map[uint64]bool{}, doubted: map[uint64]bool{}, said: map[uint64]string{}}
 	var err error
 	k.snaps, err = snapshot.Open(filepath.Join(m.opts.Dir, "snapshots"), m.store.Identity().Cluster, k.room, m.log)
 	return k, err
@@ -71,6 +72,32 @@ func (k *keeper) want(incarnation uint64) {
 	k.wanted[incarnation] = true
 	k.mu.Unlock()
 	k.rouse()
+}
+
+// doubt has the snapshot of a database read again, and another taken if it is damaged.
+func (k *keeper) doubt(incarnation uint64) {
+	k.mu.Lock()
+	k.doubted[incarnation] = true
+	k.mu.Unlock()
+	k.rouse()
+}
+
+// check reads the snapshots that somebody doubts.
+func (k *keeper) check(ctx context.Context) error {
+	k.mu.Lock()
+	doubted := k.doubted
+	k.doubted = map[uint64]bool{}
+	k.mu.Unlock()
+	for inc := range doubted {
+		damaged, err := k.snaps.Check(ctx, inc)
+		if err != nil {
+			return err
+		}
+		if damaged {
+			k.want(inc)
+		}
+	}
+	return nil
 }
 
 // rouse makes the keeper look now.
@@ -106,6 +133,9 @@ func (k *keeper) round(ctx context.Context) error {
 		live[d.Incarnation()] = true
 	}
 	if err := k.snaps.Prune(func(inc uint64) bool { return live[inc] }); err != nil {
+		return err
+	}
+	if err := k.check(ctx); err != nil {
 		return err
 	}
 	log, err := k.m.broker.LogInfo(ctx)
@@ -168,10 +198,10 @@ func (k *keeper) take(ctx context.Context, d *exec.Database) {
 
 // trim removes the oldest part of a log that is used bytes long with its blobs.
 func (k *keeper) trim(ctx context.Context, log broker.LogInfo, used int64) error {
+	to, _ := k.m.fleet.cursor() // before the catalog is synced: what is made later may not be
 	if err := k.m.store.Catalog().Sync(); err != nil {
 		return err
 	}
-	to, _ := k.m.fleet.cursor()
 	for _, d := range k.m.store.Databases() {
 		head := d.Head()
 		snap, ok := k.snaps.Newest(d.Incarnation())

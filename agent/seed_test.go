@@ -232,3 +232,31 @@ func TestSnapshotOnRequest(t *testing.T) {
 		t.Error("a database that does not exist has a snapshot")
 	}
 }
+
+// A snapshot that was damaged on the master's disk is found out by who gets it, and
+// another is taken.
+func TestDamagedSnapshotIsTakenAnew(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, shortLog, "s1")
+	last := c.fill("a", 5)
+	c.untilTrimmed(last - 1)
+	snap, err := c.c.Snapshot(testContext(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(c.opts.Dir, "snapshots", snap.Digest), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{0xff, 0xff}, snap.Size/2); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.startSlave("new")
+	c.untilInSync("s1", "new")
+	if left, err := os.ReadDir(filepath.Join(c.dir, "new", "incoming")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}

@@ -83,8 +83,9 @@ type Slave struct {
 	labels   *labels
 	files    *files.Folder
 	host     *machine
-	leaving  atomic.Bool  // a command ends the node
-	unseeded atomic.Int32 // attempts to replace copies that failed since one did not
+	leaving  atomic.Bool            // a command ends the node
+	spoilt   atomic.Pointer[string] // digest of a snapshot that did not arrive well
+	unseeded atomic.Int32           // attempts to replace copies that failed since one did not
 	reader   *reader
 	online   bell          // rung when the connection is there again
 	quiet    bell          // rung when a lane becomes idle

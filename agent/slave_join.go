@@ -107,7 +107,7 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 func (s *Slave) ask() (*subjects.JoinResponse, error) {
 	req, err := json.Marshal(subjects.JoinRequest{
 		V: subjects.Version, ID: s.id, Boot: s.boot, Cluster: s.store.Identity().Cluster,
-		Engine: s.store.Engine(), Version: s.o.Version, Databases: s.store.Heads(), Diverged: s.diverged(),
+		Engine: s.store.Engine(), Version: s.o.Version, Databases: s.store.Heads(), Diverged: s.diverged(), Damaged: s.damaged(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode join: %w", err)

@@ -89,6 +89,15 @@ func (s *Slave) diverged() (names []string) {
 	return names
 }
 
+// damaged are the snapshots that did not arrive well since the last join; it is said
+// once.
+func (s *Slave) damaged() []string {
+	if digest := s.spoilt.Swap(nil); digest != nil {
+		return []string{*digest}
+	}
+	return nil
+}
+
 // seed replaces copies by snapshots, the smallest first, and joins again after each:
 // what is ready goes on while the others are fetched.
 func (s *Slave) seed(ses *stay, snaps map[string]subjects.Snapshot) {
@@ -114,6 +123,9 @@ func (s *Slave) seed(ses *stay, snaps map[string]subjects.Snapshot) {
 			return
 		}
 		failed = true
+		if errors.Is(err, errBlob) {
+			s.spoilt.Store(&snap.Digest)
+		}
 		s.log.Warn("cannot replace a copy by a snapshot, trying again", "database", name, "error", err)
 	}
 	pause := seedAgain

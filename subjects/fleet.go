@@ -30,6 +30,8 @@ type JoinRequest struct {
 	// Diverged lists databases of which the slave knows that their content is not what
 	// it should be at that position.
 	Diverged []string `json:"diverged,omitempty"`
+	// Damaged lists digests of snapshots that arrived with another content.
+	Damaged []string `json:"damaged,omitempty"`
 }
 
 // CatalogEntry is a database in the list of all.

@@ -17,10 +17,13 @@ package snapshot
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -294,6 +297,46 @@ func (c contextReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
+// Check reads the content of a database's snapshot and removes the snapshot if it is
+// damaged. It is for when somebody who got it says so.
+func (s *Store) Check(ctx context.Context, incarnation uint64) (damaged bool, err error) {
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	snap, ok := s.Newest(incarnation)
+	if !ok {
+		return false, nil
+	}
+	f, err := s.blobs.Open(snap.Digest)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if err == nil {
+		hash := sha256.New()
+		_, err = io.Copy(hash, contextReader{ctx, f})
+		if err = errors.Join(err, f.Close()); err != nil && ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if err == nil && hex.EncodeToString(hash.Sum(nil)) == snap.Digest {
+			return false, nil
+		}
+	}
+	s.log.Error("a snapshot is damaged and is removed", "digest", snap.Digest, "position", snap.Position, "error", err)
+	return true, s.remove(incarnation)
+}
+
+// remove removes the snapshot of a database.
+func (s *Store) remove(incarnations ...uint64) error {
+	for _, inc := range incarnations {
+		s.mu.Lock()
+		delete(s.newest, inc)
+		s.mu.Unlock()
+		if err := os.Remove(filepath.Join(s.dir, manifestName(inc))); err != nil {
+			return fmt.Errorf("remove snapshot: %w", err)
+		}
+	}
+	return s.sweep()
+}
+
 // Prune removes the snapshots of databases that are no more.
 func (s *Store) Prune(live func(incarnation uint64) bool) error {
 	s.taking.Lock()
@@ -303,19 +346,13 @@ func (s *Store) Prune(live func(incarnation uint64) bool) error {
 	for inc := range s.newest {
 		if !live(inc) {
 			dead = append(dead, inc)
-			delete(s.newest, inc)
 		}
 	}
 	s.mu.Unlock()
-	for _, inc := range dead {
-		if err := os.Remove(filepath.Join(s.dir, manifestName(inc))); err != nil {
-			return fmt.Errorf("prune snapshots: %w", err)
-		}
-	}
 	if len(dead) == 0 {
 		return nil
 	}
-	return s.sweep()
+	return s.remove(dead...)
 }
 
 // ReadAt reads a part of a snapshot's content, as [blob.Store.ReadAt].
