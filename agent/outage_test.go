@@ -205,7 +205,7 @@ var large = "INSERT INTO t VALUES (zeroblob(3)), ('" + strings.Repeat("x", subje
 
 func TestBlobOfARefusedWriteIsRemoved(t *testing.T) {
 	dir := t.TempDir()
-	m := startMaster(t, MasterOptions{Dir: dir, MaxLogBytes: 20_000})
+	m := startMaster(t, MasterOptions{Dir: dir, MaxLogBytes: 20_000, LogKeep: -1})
 	m.mustExec("", "CREATE DATABASE d")
 	m.mustExec("d", "CREATE TABLE t (x)")
 	await(t, "the log is full", func() bool {

@@ -53,7 +53,7 @@ func TestDiskReserve(t *testing.T) {
 // A full log refuses writes and says what to do; a larger one takes them again.
 func TestFullLog(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, agent.MasterOptions{MaxLogBytes: 300_000}, "s1")
+	c := newCluster(t, agent.MasterOptions{MaxLogBytes: 300_000, LogKeep: -1}, "s1")
 	c.do("", "CREATE DATABASE a")
 	c.do("a", "CREATE TABLE t (x)")
 	var err error
@@ -87,7 +87,7 @@ func TestFullLog(t *testing.T) {
 // What large transactions keep beside the log counts towards its limit.
 func TestFullLogOfLargeTransactions(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, agent.MasterOptions{MaxLogBytes: 4 << 20}, "s1")
+	c := newCluster(t, agent.MasterOptions{MaxLogBytes: 4 << 20, LogKeep: -1}, "s1")
 	c.do("", "CREATE DATABASE a")
 	c.do("a", "CREATE TABLE t (x)")
 	large := subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (?)", Args: []subjects.Value{subjects.TextValue(strings.Repeat("x", 1_500_000))}}
