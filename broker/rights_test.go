@@ -288,6 +288,7 @@ func TestDoorsAnswerNowhereButWhereEverybodyMay(t *testing.T) {
 	if msg, err := s.Request(subjects.Query, nil, testPatience); err != nil || string(msg.Data) != "answer" {
 		t.Fatalf("in an inbox: %s, %v", answer(msg), err)
 	}
+	receive(t, answered) // the door is done with it too
 	info, err := m.LogInfo(testContext(t))
 	if n, _, perr := heads.Pending(); err != nil || perr != nil || n > 0 || info.Last != m.term || info.Messages != 1 {
 		t.Fatalf("%d heads, log %+v, %v, %v", n, info, err, perr)
