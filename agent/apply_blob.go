@@ -73,6 +73,12 @@ func (s *Slave) getChunk(ctx context.Context, r subjects.BlobRequest) ([]byte, e
 	return msg.Data, nil
 }
 
+// lost says whether an apply failed because the master does not have a blob any more.
+func lost(err error) bool {
+	var refused *subjects.Error
+	return errors.As(err, &refused) && refused.Code == subjects.CodeNotFound
+}
+
 // Read gives the next bytes.
 func (b *blobReader) Read(p []byte) (int, error) {
 	if len(b.chunk) == 0 && b.err == nil {

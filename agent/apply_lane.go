@@ -133,6 +133,9 @@ func (l *lane) run() {
 			if errors.Is(err, context.Canceled) || l.judge(err) {
 				break
 			}
+			if lost(err) {
+				l.s.leave(errGap) // the log may have been shortened meanwhile
+			}
 			if !l.pause() {
 				break
 			}
@@ -145,10 +148,12 @@ func (l *lane) run() {
 
 // pause waits before the next try. It is false when there will be none.
 func (l *lane) pause() bool {
+	if !sleep(l.s.life, retryEvery) {
+		return false
+	}
 	l.mu.Lock()
-	halted := l.halted
-	l.mu.Unlock()
-	return !halted && sleep(l.s.life, retryEvery)
+	defer l.mu.Unlock()
+	return !l.halted && !l.seeding // it gets a snapshot instead
 }
 
 // next takes what waits, bounded, and leaves out what must not be applied. It

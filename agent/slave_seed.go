@@ -53,7 +53,12 @@ func (s *Slave) takeCatalog(c *subjects.CatalogSnapshot) error {
 
 // judged notes what the master says of the copies.
 func (s *Slave) judged(resp *subjects.JoinResponse) {
-	if len(resp.Reseed) > 0 {
+	if len(resp.Reseed) == 0 {
+		// What is left there belongs to an attempt that is not needed any more.
+		if err := os.RemoveAll(s.incoming()); err != nil {
+			s.log.Warn("cannot remove what is left of snapshots", "error", err)
+		}
+	} else {
 		s.mu.Lock()
 		s.way.cursor, s.way.satisfied = 0, time.Time{} // what was complete is not
 		s.mu.Unlock()
@@ -137,10 +142,13 @@ func (s *Slave) seed(ses *stay, snaps map[string]subjects.Snapshot) {
 	}
 }
 
+// incoming is the folder of snapshots on their way.
+func (s *Slave) incoming() string { return filepath.Join(s.o.Dir, "incoming") }
+
 // seedOne replaces one copy.
 func (s *Slave) seedOne(ctx context.Context, d *exec.Database, snap subjects.Snapshot) error {
 	l := s.lane(d)
-	dir := filepath.Join(s.o.Dir, "incoming")
+	dir := s.incoming()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
