@@ -3,7 +3,6 @@ package desktop
 import (
 	"context"
 	"image/color"
-	"os"
 	osexec "os/exec"
 	"strings"
 	"testing"
@@ -67,36 +66,4 @@ func TestXfceShowsTheImageAndTheOldOneAgain(t *testing.T) {
 	query("-p", second+"last-image", "-n", "-t", "string", "-s", "/old one.jpg")
 	untilPixel(t, "the colour is seen", func(p [3]byte) bool { return p != [3]byte{} })
 	showAndRestore(t, "xfconf-query", func() string { return query("-l", "-v") })
-}
-
-// plasmaBlue is what Plasma's plugin for colours shows by itself.
-var plasmaBlue = [3]byte{0x1d, 0x99, 0xf3}
-
-// Plasma and what it needs are 700 MB, so this runs only where it is installed.
-func TestPlasmaShowsTheImageAndTheOldOneAgain(t *testing.T) {
-	for _, p := range []string{"plasmashell", "dbus-send", "dbus-daemon", "Xvfb", "xwd"} {
-		if !installed(p) {
-			t.Skipf("%s is not installed, so KDE is not tried", p)
-		}
-	}
-	startShell(t, "KDE", "plasmashell", "--no-respawn")
-	p := plasma{os.Environ()}
-	until(t, "plasmashell has a desktop", func() bool {
-		values, err := p.read(context.Background())
-		return err == nil && len(values) > 0
-	})
-	untilPixel(t, "plasmashell shows something", func(p [3]byte) bool { return p != [3]byte{} })
-	state := func() string {
-		said, err := p.script(context.Background(), plasmaRead)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return said
-	}
-	showAndRestore(t, "plasmashell", state) // from the one that it came with, which has no name
-	if _, err := p.script(context.Background(), `desktops()[0].wallpaperPlugin = "org.kde.color"`); err != nil {
-		t.Fatal(err)
-	}
-	untilPixel(t, "a colour is shown", func(p [3]byte) bool { return p == plasmaBlue })
-	showAndRestore(t, "plasmashell", state)
 }
