@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -169,6 +170,10 @@ func TestBodyText(t *testing.T) {
 	if want := `{"v":1,"db":"d","engine":"e","blob":{"digest":"` + digest + `","size":7}}`; string(blob) != want {
 		t.Errorf("blob body %s, want %s", blob, want)
 	}
+	image := subjects.AppendBody(nil, &subjects.Body{DB: "d", Engine: "e", Image: &subjects.ImageRef{BlobRef: subjects.BlobRef{Digest: digest, Size: 7}, File: 9}})
+	if want := `{"v":1,"db":"d","engine":"e","image":{"digest":"` + digest + `","size":7,"file":9}}`; string(image) != want {
+		t.Errorf("image body %s, want %s", image, want)
+	}
 }
 
 func TestBodyRoundTrip(t *testing.T) {
@@ -198,6 +203,8 @@ func TestBodyRefuses(t *testing.T) {
 		head + `"txns":[{"now":1,"seed":"0000000000000000","stmts":[{}],"sum":"0000000000000000"}]}`,
 		head + `"txns":[{"now":1,"seed":"0000000000000000","stmts":[{"sql":"x","sum":"0000000000000000"}],"sum":"0000000000000000"}]}`,
 		head + `"blob":{"digest":"../../etc/passwd","size":1}}`, head + `"blob":{"digest":"","size":1}}`, head + `"blob":null}`,
+		head + `"image":{"digest":"` + strings.Repeat("0", 64) + `","size":1}}`, head + `"blob":{"digest":"` + strings.Repeat("0", 64) + `","size":1,"file":1}}`,
+		head + `"txns":[],"image":{"digest":"` + strings.Repeat("0", 64) + `","size":1,"file":1}}`,
 		head + `"txns":[],"blob":{"digest":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08","size":1}}`,
 		head + `"blob":{"digest":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08","size":-1}}`,
 	} {

@@ -70,6 +70,10 @@ func genBody() *rapid.Generator[subjects.Body] {
 				Digest: rapid.StringMatching("[0-9a-f]{64}").Draw(t, "digest"),
 				Size:   rapid.Int64Min(0).Draw(t, "size"),
 			}
+			if rapid.Bool().Draw(t, "image") {
+				b.Image = &subjects.ImageRef{BlobRef: *b.Blob, File: rapid.Int64Min(0).Draw(t, "file")}
+				b.Blob = nil
+			}
 			return b
 		}
 		b.Txns = rapid.SliceOfN(genTxn(), 0, 4).Draw(t, "txns")

@@ -109,10 +109,20 @@ type BlobRef struct {
 	Size   int64  // bytes
 }
 
+// ImageRef names the content with which a database begins: a SQLite file without
+// snapdb's own tables, compressed with zstd and kept as a blob.
+type ImageRef struct {
+	BlobRef
+	File int64 // bytes of the file itself
+}
+
 // Body is the content of a log message.
 type Body struct {
 	DB     string
 	Engine string // digest of the SQL engine that executed it
 	Txns   []Txn
 	Blob   *BlobRef // set when the transactions are in a blob; Txns is then empty
+	// Image is set in the first message of a database that was imported, which has no
+	// transactions then.
+	Image *ImageRef
 }

@@ -3,6 +3,7 @@ package subjects
 import (
 	"encoding/hex"
 	"fmt"
+	"math/bits"
 	"strconv"
 )
 
@@ -77,13 +78,14 @@ func (c *Chain) UnmarshalText(text []byte) error {
 
 // AppendBody writes the body of a log message.
 func AppendBody(dst []byte, b *Body) []byte {
-	if b.Blob != nil {
-		dst = appendBodyHead(dst, b.DB, b.Engine)
-		dst = append(dst, `,"blob":{"digest":`...)
-		dst = appendString(dst, b.Blob.Digest)
-		dst = append(dst, `,"size":`...)
-		dst = strconv.AppendInt(dst, b.Blob.Size, 10)
-		return append(dst, "}}"...)
+	switch {
+	case b.Blob != nil:
+		dst = append(appendBodyHead(dst, b.DB, b.Engine), `,"blob":{`...)
+		return append(appendBlobRef(dst, *b.Blob), "}}"...)
+	case b.Image != nil:
+		dst = append(appendBodyHead(dst, b.DB, b.Engine), `,"image":{`...)
+		dst = append(appendBlobRef(dst, b.Image.BlobRef), `,"file":`...)
+		return append(strconv.AppendInt(dst, b.Image.File, 10), "}}"...)
 	}
 	dst = BeginBody(dst, b.DB, b.Engine)
 	for i := range b.Txns {
@@ -93,6 +95,11 @@ func AppendBody(dst []byte, b *Body) []byte {
 		dst = AppendTxn(dst, &b.Txns[i])
 	}
 	return EndBody(dst)
+}
+
+func appendBlobRef(dst []byte, ref BlobRef) []byte {
+	dst = appendString(append(dst, `"digest":`...), ref.Digest)
+	return strconv.AppendInt(append(dst, `,"size":`...), ref.Size, 10)
 }
 
 // BeginBody writes what comes before the transactions of a body. With AppendTxn,
@@ -196,6 +203,7 @@ func DecodeBody(data []byte, b *Body) error {
 		engine
 		txns
 		blob
+		image
 	)
 	var seen fields
 	for key := s.firstKey(); key != nil; key = s.nextKey() {
@@ -219,7 +227,12 @@ func DecodeBody(data []byte, b *Body) error {
 			}
 		case "blob":
 			s.once(&seen, blob, key)
-			b.Blob = s.blobRef()
+			b.Blob = new(BlobRef)
+			s.blobRef(b.Blob, nil)
+		case "image":
+			s.once(&seen, image, key)
+			b.Image = new(ImageRef)
+			s.blobRef(&b.Image.BlobRef, &b.Image.File)
 		default:
 			s.unknown(key)
 		}
@@ -227,31 +240,36 @@ func DecodeBody(data []byte, b *Body) error {
 	s.need(seen, v, "v")
 	s.need(seen, db, "db")
 	s.need(seen, engine, "engine")
-	if s.err == nil && (seen&txns == 0) == (seen&blob == 0) {
-		s.fail("either transactions or a blob expected")
+	if s.err == nil && bits.OnesCount(uint(seen&(txns|blob|image))) != 1 {
+		s.fail("either transactions, a blob or an image expected")
 	}
 	return s.end()
 }
 
-func (s *scanner) blobRef() *BlobRef {
-	const digest, size fields = 1, 2
+// blobRef reads the name of a blob and, of an image, the size of its file.
+func (s *scanner) blobRef(ref *BlobRef, unpacked *int64) {
+	const digest, size, file fields = 1, 2, 4
 	var seen fields
-	ref := new(BlobRef)
 	for key := s.firstKey(); key != nil; key = s.nextKey() {
-		switch string(key) {
-		case "digest":
+		switch {
+		case string(key) == "digest":
 			s.once(&seen, digest, key)
 			ref.Digest = s.digest()
-		case "size":
+		case string(key) == "size":
 			s.once(&seen, size, key)
 			ref.Size = s.count()
+		case string(key) == "file" && unpacked != nil:
+			s.once(&seen, file, key)
+			*unpacked = s.count()
 		default:
 			s.unknown(key)
 		}
 	}
 	s.need(seen, digest, "digest")
 	s.need(seen, size, "size")
-	return ref
+	if unpacked != nil {
+		s.need(seen, file, "file")
+	}
 }
 
 // digest reads a SHA-256 in lower-case hexadecimal. It becomes the name of a

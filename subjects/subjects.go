@@ -47,6 +47,10 @@ const (
 	ClusterMetrics = "cluster.metrics"
 	// SnapshotTake is where the master is asked for a snapshot of a database.
 	SnapshotTake = "db.snapshot"
+	// Import is where the master is asked to make a database of a file, Copy where it
+	// lends copies of databases.
+	Import = "db.import"
+	Copy   = "db.copy"
 	// BlobGet serves chunks of the master's blobs.
 	BlobGet = "blob.get"
 )
@@ -88,6 +92,9 @@ func NodeAck(id string) string { return "node." + id + ".ack" }
 
 // NodeQuery is the read-only SQL door of node id.
 func NodeQuery(id string) string { return "node." + id + ".query" }
+
+// NodeCopy is where node id lends copies of its databases.
+func NodeCopy(id string) string { return "node." + id + ".copy" }
 
 // NodeCtl is where node id takes commands.
 func NodeCtl(id string) string { return "node." + id + ".ctl" }
