@@ -53,6 +53,8 @@ type Source struct {
 	// Progress, if set, is called now and then during a long apply with the
 	// number of statements done.
 	Progress func(statements int)
+	// Image makes a new file at path that is the image which a database begins with.
+	Image func(ctx context.Context, ref subjects.ImageRef, path string) error
 }
 
 // Apply executes consecutive messages of the log in one SQLite transaction and
@@ -63,6 +65,15 @@ type Source struct {
 func (d *Database) Apply(ctx context.Context, msgs []*subjects.Message, src Source) (int, error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
+	begun, err := d.applyImage(ctx, msgs, src)
+	if err != nil || begun == len(msgs) {
+		return begun, err
+	}
+	n, err := d.applyEach(ctx, msgs[begun:], src)
+	return begun + n, err
+}
+
+func (d *Database) applyEach(ctx context.Context, msgs []*subjects.Message, src Source) (int, error) {
 	n, err := d.applyAll(ctx, msgs, src)
 	if err == nil || len(msgs) == 1 || n > 0 {
 		return n, err
@@ -137,7 +148,10 @@ func (a *applier) message(m *subjects.Message) error {
 	if body.Engine != a.d.engine {
 		return fmt.Errorf("database %s, message %d: %w (theirs %s, ours %s)", a.d.name, m.Position, ErrEngine, body.Engine, a.d.engine)
 	}
-	if body.Blob != nil {
+	switch {
+	case body.Image != nil:
+		return &DivergedError{a.d.name, m.Position, "a database can only begin with an image", nil}
+	case body.Blob != nil:
 		return a.blob(m, *body.Blob)
 	}
 	for i := range body.Txns {

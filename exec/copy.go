@@ -77,17 +77,21 @@ func (d *Database) Replace(path string, at Position, progress func(done, total i
 			err = fmt.Errorf("replace %s: %w", d.name, err)
 		}
 	}()
+	if progress == nil {
+		progress = func(int, int) error { return nil }
+	}
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	return d.replace(path, at, progress)
+}
+
+// replace is Replace for who holds the writer.
+func (d *Database) replace(path string, at Position, progress func(done, total int) error) (err error) {
 	src, err := d.openCopy(path, at)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	if progress == nil {
-		progress = func(int, int) error { return nil }
-	}
-
-	d.writing.Lock()
-	defer d.writing.Unlock()
 	if d.closed {
 		return ErrClosed
 	}

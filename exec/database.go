@@ -74,12 +74,16 @@ func createFile(path string, inc uint64, at Position) error {
 	if err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
-	err = c.Exec(fmt.Sprintf("BEGIN IMMEDIATE; %s INSERT INTO _snapdb_applied VALUES (1, %d, %d, %d, '%s'); COMMIT; PRAGMA wal_checkpoint(TRUNCATE)",
-		schema, formatVersion, inc, at.Number, at.Chain))
+	err = c.Exec("BEGIN IMMEDIATE; " + ownTables(inc, at) + "COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
 	if err = errors.Join(err, c.Close()); err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
 	return nil
+}
+
+// ownTables makes snapdb's own tables, for a file of a position.
+func ownTables(inc uint64, at Position) string {
+	return fmt.Sprintf("%s INSERT INTO _snapdb_applied VALUES (1, %d, %d, %d, '%s'); ", schema, formatVersion, inc, at.Number, at.Chain)
 }
 
 // openDatabase opens an existing file. The error wraps errNotOurs, ErrNewer, or

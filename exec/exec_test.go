@@ -399,7 +399,7 @@ func (h *history) step(n *node, batch int) bool {
 		}
 		return true
 	}
-	if k, err := n.database(db).Apply(context.Background(), msgs, exec.Source{OpenBlob: h.blobs.open}); err != nil || k != len(msgs) {
+	if k, err := n.database(db).Apply(context.Background(), msgs, exec.Source{OpenBlob: h.blobs.open, Image: h.blobs.image}); err != nil || k != len(msgs) {
 		h.t.Fatalf("applied %d messages from %d on: %v\n%s", k, msgs[0].Position, err, msgs[min(k, len(msgs)-1)].Data)
 	}
 	return true
@@ -422,6 +422,15 @@ func (b *blobs) spill() (exec.Spill, error) {
 
 func (b *blobs) open(_ context.Context, ref subjects.BlobRef) (io.ReadCloser, error) {
 	return os.Open(filepath.Join(b.dir, ref.Digest))
+}
+
+// image makes a file of one that was put into the folder under its digest.
+func (b *blobs) image(_ context.Context, ref subjects.ImageRef, path string) error {
+	data, err := os.ReadFile(filepath.Join(b.dir, ref.Digest))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o600)
 }
 
 type spill struct {

@@ -105,6 +105,9 @@ func (s *Store) load() error {
 	if s.engine, err = engine.Digest(); err != nil {
 		return fmt.Errorf("digest of the SQL engine: %w", err)
 	}
+	if err := s.dropImages(); err != nil {
+		return err
+	}
 	if s.catalog, err = s.openCatalog(); err != nil {
 		return err
 	}

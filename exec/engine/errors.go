@@ -81,6 +81,13 @@ func (e *Error) Corrupt() bool {
 	return e.Primary() == lib.SQLITE_CORRUPT || e.Primary() == lib.SQLITE_NOTADB
 }
 
+// NoDatabase says that the file is none of SQLite's, or is encrypted.
+func (e *Error) NoDatabase() bool { return e.Primary() == lib.SQLITE_NOTADB }
+
+// HotJournal says that the file cannot be read before the transaction of a program
+// that crashed is rolled back, which a reader may not do.
+func (e *Error) HotJournal() bool { return e.Code == lib.SQLITE_READONLY_ROLLBACK }
+
 // Full says that the disk is full.
 func (e *Error) Full() bool { return e.Primary() == lib.SQLITE_FULL }
 
