@@ -71,7 +71,14 @@ func (s *Store) Put(digest string, size, offset int64, chunk []byte) (next int64
 	if info, err := os.Stat(s.path(digest)); err == nil {
 		return info.Size(), true, nil
 	}
-	f, err := os.OpenFile(s.path(digest+partSuffix), os.O_CREATE|os.O_RDWR, 0o600)
+	flags := os.O_RDWR
+	if offset == 0 { // a later chunk must not bring back what was discarded
+		flags |= os.O_CREATE
+	}
+	f, err := os.OpenFile(s.path(digest+partSuffix), flags, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
 	if err != nil {
 		return 0, false, fmt.Errorf("put blob: %w", err)
 	}
@@ -129,6 +136,20 @@ func (s *Store) finish(f *os.File, a *arrival, digest string, size int64) error 
 	}
 	if err != nil {
 		return fmt.Errorf("put blob: %w", err)
+	}
+	return nil
+}
+
+// Discard removes what has arrived of a blob, or all of it.
+func (s *Store) Discard(digest string) error {
+	if err := s.Remove(digest); err != nil {
+		return err
+	}
+	a := s.enter(digest)
+	defer s.leave(digest, a, true)
+	a.restart()
+	if err := os.Remove(s.path(digest + partSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("discard blob: %w", err)
 	}
 	return nil
 }
