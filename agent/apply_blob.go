@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/snapdb/snapdb/agent/snapshot"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -52,6 +53,24 @@ func (l *lane) openBlob(ctx context.Context, ref subjects.BlobRef) (io.ReadClose
 		seen: func() { l.progress(l.statements) },
 	}
 	return l.blob, nil
+}
+
+// fetchImage brings the image that a database begins with, for [exec.Source].
+func (l *lane) fetchImage(ctx context.Context, ref subjects.ImageRef, path string) error {
+	if err := l.s.roomFor(3 * ref.File); err != nil { // the unpacked file, the WAL, the database
+		return err
+	}
+	r := &blobReader{
+		ctx: ctx, get: l.s.getChunk, early: &l.s.online, ref: ref.BlobRef, hash: sha256.New(),
+		seen: func() { l.progress(0) },
+	}
+	if err := snapshot.Unpack(r, path, ref.File); err != nil {
+		return fmt.Errorf("fetch image: %w", err)
+	}
+	if err := r.verify(); err != nil {
+		return fmt.Errorf("fetch image: %w", err)
+	}
+	return nil
 }
 
 // getChunk asks the master for one chunk.

@@ -227,7 +227,7 @@ func (l *lane) suspect(m *subjects.Message) {
 // apply applies a batch and acknowledges what is in.
 func (l *lane) apply(batch []*subjects.Message) (int, error) {
 	l.shown, l.statements = time.Now(), 0
-	n, err := l.db.Apply(l.s.work, batch, exec.Source{OpenBlob: l.openBlob, Progress: l.progress})
+	n, err := l.db.Apply(l.s.work, batch, exec.Source{OpenBlob: l.openBlob, Image: l.fetchImage, Progress: l.progress})
 	if n > 0 {
 		l.tellApplied(batch[n-1].Position)
 	}

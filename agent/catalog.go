@@ -141,7 +141,7 @@ func (m *Master) catalogChanged(cmd exec.Command, position uint64) error {
 			return err
 		}
 		m.fleet.changed(cmd, position) // its book is open before the first write
-		m.startWriter(d, nil)
+		m.startWriter(d, m.importer.holds(d.Name()))
 		return nil
 	}
 	m.fleet.changed(cmd, position)

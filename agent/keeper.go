@@ -240,17 +240,21 @@ func (k *keeper) trim(ctx context.Context, log broker.LogInfo, used int64) error
 // blobMessage is more than the size of a message that refers to a blob.
 const blobMessage = 4 << 10
 
-// dropBlobs removes the large transactions that a part of the log refers to.
+// dropBlobs removes the large transactions and images that a part of the log refers to.
 func (k *keeper) dropBlobs(ctx context.Context, from, to uint64) error {
 	return k.m.journal.reader().Read(ctx, from, to, func(e broker.Entry) error {
-		if e.Message == nil || len(e.Message.Data) > blobMessage || !bytes.Contains(e.Message.Data, []byte(`"blob"`)) {
+		if e.Message == nil || len(e.Message.Data) > blobMessage || !bytes.Contains(e.Message.Data, []byte(`"digest"`)) {
 			return nil
 		}
 		var body subjects.Body
-		if err := subjects.DecodeBody(e.Message.Data, &body); err != nil || body.Blob == nil {
-			return nil // of nobody, or only text
+		switch err := subjects.DecodeBody(e.Message.Data, &body); {
+		case err != nil: // of nobody
+		case body.Blob != nil:
+			return k.m.blobs.Remove(body.Blob.Digest)
+		case body.Image != nil:
+			return k.m.blobs.Remove(body.Image.Digest)
 		}
-		return k.m.blobs.Remove(body.Blob.Digest)
+		return nil
 	})
 }
 

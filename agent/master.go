@@ -80,6 +80,7 @@ type Master struct {
 	fleet    *fleet
 	keeper   *keeper
 	orders   *orders
+	importer *importer
 	reader   *reader
 	sessions sessions
 	services []micro.Service
@@ -276,6 +277,7 @@ func (m *Master) open(ctx context.Context, ill map[*exec.Database]*illness) erro
 	if m.orders, err = openOrders(m); err != nil {
 		return err
 	}
+	m.importer = newImporter(m)
 	if err := m.fleet.open(); err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func (r *replay) flush(ctx context.Context) error {
 		if q == nil || len(q.msgs) == 0 {
 			continue
 		}
-		_, err := d.Apply(ctx, q.msgs, exec.Source{OpenBlob: r.m.openBlob})
+		_, err := d.Apply(ctx, q.msgs, exec.Source{OpenBlob: r.m.openBlob, Image: r.m.unpackImage})
 		var diverged *exec.DivergedError
 		switch {
 		case errors.As(err, &diverged):

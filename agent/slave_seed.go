@@ -152,7 +152,7 @@ func (s *Slave) seedOne(ctx context.Context, d *exec.Database, snap subjects.Sna
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	if err := s.roomFor(snap); err != nil {
+	if err := s.roomFor(snap.Size + 3*snap.File); err != nil { // the unpacked file, the WAL, the database
 		return err
 	}
 	name := filepath.Join(dir, strconv.FormatUint(snap.Incarnation, 10))
@@ -251,13 +251,13 @@ func removeOthers(name, but string) error {
 	return nil
 }
 
-// roomFor says whether a snapshot and what it becomes fit the disk.
-func (s *Slave) roomFor(snap subjects.Snapshot) error {
+// roomFor says whether so many bytes fit the disk.
+func (s *Slave) roomFor(need int64) error {
 	free, err := exec.FreeBytes(s.o.Dir)
 	if err != nil {
 		return fmt.Errorf("measure free space: %w", err)
 	}
-	if need := uint64(snap.Size + 3*snap.File); free < need { // the unpacked file, the WAL, the database
+	if free < uint64(need) {
 		return fmt.Errorf("the disk has %d MB free, %d MB are needed", free>>20, need>>20)
 	}
 	return nil

@@ -29,7 +29,7 @@ const (
 var ErrDigest = errors.New("the content does not have its digest")
 
 // PutBlob brings size bytes of r to the master, from where an earlier try broke
-// off, and returns their digest. progress, if not nil, hears how much is there. A
+// off, and returns their digest, with an error too if it is known. progress, if not nil, hears how much is there. A
 // chunk may be sent twice without harm, so that a lost connection only delays.
 func (c *Client) PutBlob(ctx context.Context, r io.ReaderAt, size int64, progress func(done int64)) (digest string, err error) {
 	hash := sha256.New()
@@ -47,10 +47,10 @@ func (c *Client) PutBlob(ctx context.Context, r io.ReaderAt, size int64, progres
 	for {
 		at, err := c.putChunk(ctx, digest, size, offset, chunk)
 		if err != nil {
-			return "", fmt.Errorf("bring content to the master: %w", err)
+			return digest, fmt.Errorf("bring content to the master: %w", err)
 		}
 		if at.Offset < 0 || at.Offset > size {
-			return "", fmt.Errorf("bring content to the master: it has %d of %d bytes", at.Offset, size)
+			return digest, fmt.Errorf("bring content to the master: it has %d of %d bytes", at.Offset, size)
 		}
 		if progress != nil {
 			progress(at.Offset)
@@ -61,7 +61,7 @@ func (c *Client) PutBlob(ctx context.Context, r io.ReaderAt, size int64, progres
 		offset = at.Offset
 		chunk = buf[:min(int64(len(buf)), size-offset)]
 		if _, err := r.ReadAt(chunk, offset); err != nil && !errors.Is(err, io.EOF) {
-			return "", fmt.Errorf("read content: %w", err)
+			return digest, fmt.Errorf("read content: %w", err)
 		}
 	}
 }

@@ -212,7 +212,7 @@ func (s *Store) take(ctx context.Context, d *exec.Database) (snap subjects.Snaps
 		return snap, err
 	}
 	snap = subjects.Snapshot{Head: subjects.Head{Incarnation: d.Incarnation(), Position: at.Number, Chain: at.Chain.String()}, Taken: time.Now().UnixMilli()}
-	if snap.File, err = pack(ctx, w, path); err != nil {
+	if snap.File, err = Pack(ctx, w, path); err != nil {
 		w.Abort()
 		return snap, err
 	}
@@ -244,8 +244,8 @@ func (s *Store) record(database string, snap subjects.Snapshot) error {
 	return nil
 }
 
-// pack compresses a file into w and returns the file's size.
-func pack(ctx context.Context, w io.Writer, path string) (size int64, err error) {
+// Pack compresses a file into w and returns the file's size.
+func Pack(ctx context.Context, w io.Writer, path string) (size int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, err
@@ -255,14 +255,14 @@ func pack(ctx context.Context, w io.Writer, path string) (size int64, err error)
 	if err != nil {
 		return 0, fmt.Errorf("compress: %w", err)
 	}
-	size, err = io.Copy(z, contextReader{ctx, f})
+	size, err = io.Copy(z, Reader(ctx, f))
 	if err = errors.Join(err, z.Close()); err != nil {
 		return 0, fmt.Errorf("compress: %w", err)
 	}
 	return size, nil
 }
 
-// Unpack makes a new file at path of what pack wrote, which must give size bytes.
+// Unpack makes a new file at path of what Pack wrote, which must give size bytes.
 // Nothing is left of it after an error.
 func Unpack(r io.Reader, path string, size int64) (err error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
@@ -284,7 +284,9 @@ func Unpack(r io.Reader, path string, size int64) (err error) {
 	return nil
 }
 
-// contextReader ends with its context.
+// Reader is r until ctx ends.
+func Reader(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
+
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader
@@ -312,7 +314,7 @@ func (s *Store) Check(ctx context.Context, incarnation uint64) (damaged bool, er
 	}
 	if err == nil {
 		hash := sha256.New()
-		_, err = io.Copy(hash, contextReader{ctx, f})
+		_, err = io.Copy(hash, Reader(ctx, f))
 		if err = errors.Join(err, f.Close()); err != nil && ctx.Err() != nil {
 			return false, context.Cause(ctx)
 		}
