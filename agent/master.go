@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/snapdb/snapdb/agent/blob"
+	"github.com/snapdb/snapdb/agent/lend"
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
@@ -81,6 +82,7 @@ type Master struct {
 	keeper   *keeper
 	orders   *orders
 	importer *importer
+	shelf    *lend.Shelf
 	reader   *reader
 	sessions sessions
 	services []micro.Service
@@ -278,6 +280,9 @@ func (m *Master) open(ctx context.Context, ill map[*exec.Database]*illness) erro
 		return err
 	}
 	m.importer = newImporter(m)
+	if m.shelf, err = lend.Open(filepath.Join(m.opts.Dir, "lent"), m.keeper.room, lend.Patience); err != nil {
+		return err
+	}
 	if err := m.fleet.open(); err != nil {
 		return err
 	}
@@ -396,6 +401,9 @@ func (m *Master) takeDown() error {
 	}
 	if m.orders != nil {
 		errs = append(errs, m.orders.book.Close())
+	}
+	if m.shelf != nil {
+		errs = append(errs, m.shelf.Close())
 	}
 	if m.reader != nil {
 		m.reader.close()

@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/snapdb/snapdb/agent/files"
+	"github.com/snapdb/snapdb/agent/lend"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -81,6 +82,7 @@ type Slave struct {
 	service  micro.Service // used by the main goroutine only
 	tasks    *tasks        // commands that change something
 	labels   *labels
+	shelf    *lend.Shelf
 	files    *files.Folder
 	host     *machine
 	leaving  atomic.Bool            // a command ends the node
@@ -165,6 +167,9 @@ func (s *Slave) begin() error {
 		return int64(min(free, 1<<62)), err
 	}
 	if s.files, err = files.Open(filepath.Join(s.o.Dir, "files"), files.KeepFree(DefaultDiskReserve, free)); err != nil {
+		return err
+	}
+	if s.shelf, err = lend.Open(filepath.Join(s.o.Dir, "lent"), func(n int64) error { return s.roomFor(n + DefaultDiskReserve) }, lend.Patience); err != nil {
 		return err
 	}
 	if err := s.dropParts(); err != nil {
@@ -316,7 +321,7 @@ func (s *Slave) takeDown(wg *sync.WaitGroup) error {
 	}
 	s.nc.Close()
 	s.abort()
-	return errors.Join(append(errs, s.files.Close(), s.store.Close())...)
+	return errors.Join(append(errs, s.shelf.Close(), s.files.Close(), s.store.Close())...)
 }
 
 // beat publishes the status, looks whether the log still comes, and writes the

@@ -33,6 +33,7 @@ func (s *Slave) open() error {
 	}{
 		"query": {subjects.NodeQuery(s.id), s.answer},
 		"ctl":   {subjects.NodeCtl(s.id), s.obey},
+		"copy":  {subjects.NodeCopy(s.id), func(r micro.Request) { s.answerCopy(r.Data(), answerTo(s.nc, r)) }},
 	} {
 		if err := service.AddEndpoint(name, door.handle, micro.WithEndpointSubject(door.subject)); err != nil {
 			return fmt.Errorf("open door %s: %w", door.subject, err)
