@@ -125,6 +125,10 @@ func (s *Slave) ask() (*subjects.JoinResponse, error) {
 	if resp.Refused != nil {
 		return nil, &RefusedError{s.id, *resp.Refused}
 	}
+	if resp.V != subjects.Version {
+		return nil, &RefusedError{s.id, subjects.Refusal{Code: subjects.RefusedVersion,
+			Reason: fmt.Sprintf("the master speaks version %d of the protocol, this slave %d: use the same snapdb on both", resp.V, subjects.Version)}}
+	}
 	err = s.store.SetCluster(resp.Cluster)
 	if errors.Is(err, exec.ErrCluster) {
 		return nil, &RefusedError{s.id, subjects.Refusal{Code: subjects.RefusedCluster, Reason: err.Error()}}

@@ -143,7 +143,7 @@ func (a *applier) messages(msgs []*subjects.Message) error {
 func (a *applier) message(m *subjects.Message) error {
 	body := &a.d.body
 	if err := subjects.DecodeBody(m.Data, body); err != nil {
-		return &DivergedError{a.d.name, m.Position, "the message cannot be read", err}
+		return unreadable(a.d.name, m, err)
 	}
 	if body.Engine != a.d.engine {
 		return fmt.Errorf("database %s, message %d: %w (theirs %s, ours %s)", a.d.name, m.Position, ErrEngine, body.Engine, a.d.engine)

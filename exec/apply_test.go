@@ -125,6 +125,13 @@ func TestDivergence(t *testing.T) {
 	if _, err := h.apply(slave, "d", m); !errors.Is(err, exec.ErrEngine) || errors.As(err, new(*exec.DivergedError)) {
 		t.Errorf("another engine: %v", err)
 	}
+	// Nor is a message of a newer program, whatever else it holds.
+	for _, rest := range []string{`,"db":"d","txns":[]}`, `,"what":[{}]}`} {
+		m = signed(d, good, []byte(`{"v":2`+rest))
+		if n, err := h.apply(slave, "d", m); n != 0 || !errors.Is(err, subjects.ErrVersion) || errors.As(err, new(*exec.DivergedError)) {
+			t.Errorf("a newer message: %d, %v", n, err)
+		}
+	}
 	h.replay(slave, 1)
 	same(t, master, slave)
 }

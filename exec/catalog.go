@@ -118,7 +118,7 @@ func (s *Store) ApplyCatalog(m *subjects.Message) error {
 	}
 	var body subjects.Body
 	if err := subjects.DecodeBody(m.Data, &body); err != nil {
-		return &DivergedError{subjects.Catalog, m.Position, "the message cannot be read", err}
+		return unreadable(subjects.Catalog, m, err)
 	}
 	if len(body.Txns) != 1 || len(body.Txns[0].Stmts) != 1 {
 		return &DivergedError{subjects.Catalog, m.Position, "a message of the catalog must hold one statement", nil}

@@ -161,8 +161,8 @@ func (d *Database) readPosition(c *engine.Conn) (Position, error) {
 	if row == nil {
 		return pos, fmt.Errorf("%w: it has no position", errNotOurs)
 	}
-	if row[0].Int() > formatVersion {
-		return pos, fmt.Errorf("%w (format %d, this one reads %d): use a newer snapdb", ErrNewer, row[0].Int(), formatVersion)
+	if f := row[0].Int(); f > formatVersion {
+		return pos, Newer(int(f), formatVersion)
 	}
 	if inc := uint64(row[1].Int()); inc != d.inc {
 		return pos, fmt.Errorf("%w: the file is incarnation %d, the catalog says %d", errNotOurs, inc, d.inc)

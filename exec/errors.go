@@ -51,6 +51,21 @@ func (e *DivergedError) Error() string {
 // Unwrap is the cause.
 func (e *DivergedError) Unwrap() error { return e.Err }
 
+// Newer makes the error for something in a data directory whose format is newer than the
+// one that this program reads. It wraps ErrNewer.
+func Newer(format, reads int) error {
+	return fmt.Errorf("%w (format %d, this one reads %d): use a newer snapdb", ErrNewer, format, reads)
+}
+
+// unreadable makes the error for a message whose body cannot be decoded. One of a newer
+// snapdb says nothing against this copy: it can be applied after an upgrade.
+func unreadable(database string, m *subjects.Message, err error) error {
+	if errors.Is(err, subjects.ErrVersion) {
+		return fmt.Errorf("database %s, message %d: %w", database, m.Position, err)
+	}
+	return &DivergedError{database, m.Position, "the message cannot be read", err}
+}
+
 // errNoDatabase is what a statement gets that needs a database and has none.
 func errNoDatabase() *subjects.Error {
 	return subjects.Errorf(subjects.CodeNoDatabase, `no database selected: say USE name, or give "db" with the request`)

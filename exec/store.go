@@ -38,7 +38,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Identity is what a data directory says of itself, in node.json.
+// Identity is what a data directory says of itself, in node.json. Its format is that of
+// everything in the directory that names none of its own.
 type Identity struct {
 	Format  int    `json:"format"`
 	Role    Role   `json:"role"`
@@ -144,7 +145,9 @@ func (s *Store) loadIdentity() error {
 	}
 	switch {
 	case id.Format > formatVersion:
-		return fmt.Errorf("%w (format %d, this one reads %d): use a newer snapdb", ErrNewer, id.Format, formatVersion)
+		return Newer(id.Format, formatVersion)
+	case id.Format < 1:
+		return fmt.Errorf("%w: %s names no format", ErrIdentity, path)
 	case id.Role != s.opts.Role:
 		return fmt.Errorf("%w: it is a %s's, not a %s's: give another --data", ErrRole, id.Role, s.opts.Role)
 	case s.opts.ID != "" && id.ID != "" && id.ID != s.opts.ID:

@@ -131,10 +131,11 @@ func TestDataDirectoryIsFreeOnceClosed(t *testing.T) {
 func TestDataDirectoryThatCannotBeUsed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "no directory")
-	newer, garbage := t.TempDir(), t.TempDir()
-	write(t, filepath.Join(newer, "node.json"), `{"format":99,"role":"slave"}`)
+	newer, garbage, none := t.TempDir(), t.TempDir(), t.TempDir()
+	write(t, filepath.Join(newer, "node.json"), `{"format":2,"role":"slave","new":1}`)
 	write(t, filepath.Join(garbage, "node.json"), `{"format":`)
-	for dir, want := range map[string]error{filepath.Join(file, "x"): nil, file: nil, newer: exec.ErrNewer, garbage: nil} {
+	write(t, filepath.Join(none, "node.json"), `{"role":"slave"}`)
+	for dir, want := range map[string]error{filepath.Join(file, "x"): nil, file: nil, newer: exec.ErrNewer, garbage: exec.ErrIdentity, none: exec.ErrIdentity} {
 		s, err := exec.Open(dir, exec.Options{Role: exec.RoleSlave})
 		if err == nil || want != nil && !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", dir, err, want)
@@ -144,6 +145,11 @@ func TestDataDirectoryThatCannotBeUsed(t *testing.T) {
 		}
 	}
 
+	left, err := filepath.Glob(filepath.Join(newer, "*"))
+	if diff := cmp.Diff([]string{filepath.Join(newer, "lock"), filepath.Join(newer, "node.json")}, left); err != nil || diff != "" {
+		t.Errorf("something was done in a newer directory: %v %s", err, diff)
+	}
+
 	// A database file of a newer snapdb.
 	_, master, _ := cluster(t, "CREATE TABLE t (a)")
 	master.close()
@@ -151,7 +157,7 @@ func TestDataDirectoryThatCannotBeUsed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(c.Exec("UPDATE _snapdb_applied SET format = 99"), c.Close()); err != nil {
+	if err := errors.Join(c.Exec("UPDATE _snapdb_applied SET format = 2"), c.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := exec.Open(master.dir, master.opts); !errors.Is(err, exec.ErrNewer) {

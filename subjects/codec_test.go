@@ -212,9 +212,14 @@ func TestBodyRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want ErrMalformed", in, err)
 		}
 	}
-	err := subjects.DecodeBody([]byte(`{"v":2,"new":1}`), new(subjects.Body))
-	if !errors.Is(err, subjects.ErrVersion) || errors.Is(err, subjects.ErrMalformed) {
-		t.Errorf("another version: %v, want ErrVersion alone", err)
+	for _, data := range []string{`{"v":2,"new":1}`, `{"v":2,"db":"d","engine":"e","txns":[]}`, `{"v":18446744073709551615`} {
+		err := subjects.DecodeBody([]byte(data), new(subjects.Body))
+		if !errors.Is(err, subjects.ErrVersion) || errors.Is(err, subjects.ErrMalformed) || !strings.Contains(err.Error(), "use a newer snapdb") {
+			t.Errorf("%s: %v, want ErrVersion alone, with what to do", data, err)
+		}
+	}
+	if err := subjects.DecodeBody([]byte(`{"v":0,"db":"d","engine":"e","txns":[]}`), new(subjects.Body)); !errors.Is(err, subjects.ErrMalformed) {
+		t.Errorf("version 0: %v, want ErrMalformed", err)
 	}
 }
 

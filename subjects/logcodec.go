@@ -192,7 +192,8 @@ const (
 
 // DecodeBody reads the body of a log message into b, using the memory of its
 // slices again. Texts and blobs alias data, which must not change while b is in
-// use. The error wraps ErrMalformed, or is ErrVersion.
+// use. The error wraps ErrMalformed, or ErrVersion: a body begins with its format, so
+// nothing of a newer one needs to be understood but that.
 func DecodeBody(data []byte, b *Body) error {
 	s := newScanner(data)
 	old := *b
@@ -210,8 +211,11 @@ func DecodeBody(data []byte, b *Body) error {
 		switch string(key) {
 		case "v":
 			s.once(&seen, v, key)
-			if n := s.uint(); s.err == nil && n != Version {
-				return fmt.Errorf("%w: %d, this program knows %d", ErrVersion, n, Version)
+			switch n := s.uint(); {
+			case s.err == nil && n > Version:
+				return fmt.Errorf("%w (format %d, this one reads %d): use a newer snapdb here", ErrVersion, n, Version)
+			case s.err == nil && n == 0:
+				s.fail("v: there is no format 0")
 			}
 		case "db":
 			s.once(&seen, db, key)

@@ -15,8 +15,8 @@ var (
 	// ErrMalformed is wrapped by every error about bytes that are not what
 	// they should be. The text says what is wrong and at which byte.
 	ErrMalformed = errors.New("malformed")
-	// ErrVersion is returned for a log body of a format this program does not know.
-	ErrVersion = errors.New("unknown version of the message format")
+	// ErrVersion is returned for a log body of a newer format than this program's.
+	ErrVersion = errors.New("message was written by a newer version of snapdb")
 )
 
 // scanner reads one JSON document strictly, front to back, without building a

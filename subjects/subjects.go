@@ -72,7 +72,9 @@ const (
 // Catalog is the reserved database that lists all others. Every node has it.
 const Catalog = "_snapdb"
 
-// Version is the format of log messages and control messages.
+// Version is the format of log messages, of the blobs that they name, and of control
+// messages. Older log messages are read, newer ones refused; a slave and a master of
+// different formats do not replicate with each other.
 const Version = 1
 
 // Sizes of the wire, in bytes.

@@ -4,8 +4,9 @@
 // database and position it is.
 //
 // A snapshot counts from the moment its JSON file is there, which is after the blob
-// is on stable storage; an older one is removed only then. One that is damaged, of
-// another cluster or of a newer format is never used.
+// is on stable storage; an older one is removed only then. One that is damaged or of
+// another cluster is never used. One of a newer format is left to a newer program: the
+// folder cannot be opened.
 //
 // The copy is made by SQLite's backup from a read transaction and is checked for
 // damage before it is compressed, so that neither readers nor writers wait and a
@@ -72,7 +73,8 @@ type Store struct {
 }
 
 // Open opens the folder of a cluster, making it if needed, and removes what is not
-// usable. room says whether so many bytes may be written now.
+// usable. room says whether so many bytes may be written now. The error wraps
+// [exec.ErrNewer] if a newer program has made a snapshot.
 func Open(dir, cluster string, room func(bytes int64) error, log *slog.Logger) (*Store, error) {
 	blobs, err := blob.Open(dir)
 	if err != nil {
@@ -104,12 +106,17 @@ func (s *Store) load(name string) error {
 	if err != nil {
 		return err
 	}
+	// First the format: the rest of a newer one may be anything.
+	var is struct {
+		Format int `json:"format"`
+	}
+	if json.Unmarshal(data, &is) == nil && is.Format > formatVersion {
+		return fmt.Errorf("%s: %w", path, exec.Newer(is.Format, formatVersion))
+	}
 	var m manifest
 	err = json.Unmarshal(data, &m)
 	switch size, serr := s.sizeOf(m.Digest); {
 	case err != nil:
-	case m.Format > formatVersion:
-		err = fmt.Errorf("its format is %d, this snapdb reads %d", m.Format, formatVersion)
 	case m.Cluster != s.cluster:
 		err = fmt.Errorf("it is of cluster %s", m.Cluster)
 	case name != manifestName(m.Incarnation):

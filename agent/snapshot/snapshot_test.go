@@ -205,14 +205,6 @@ func TestSnapshotsThatCannotBeUsedAreNot(t *testing.T) {
 		"manifest is of another database": func(dir string, snap subjects.Snapshot) error {
 			return os.Rename(filepath.Join(dir, fmt.Sprint(snap.Incarnation, ".json")), filepath.Join(dir, "77.json"))
 		},
-		"format is newer": func(dir string, snap subjects.Snapshot) error {
-			path := filepath.Join(dir, fmt.Sprint(snap.Incarnation, ".json"))
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			return os.WriteFile(path, bytes.Replace(data, []byte(`"format": 1`), []byte(`"format": 2`), 1), 0o600)
-		},
 		"digest leads elsewhere": func(dir string, snap subjects.Snapshot) error {
 			path := filepath.Join(dir, fmt.Sprint(snap.Incarnation, ".json"))
 			data, err := os.ReadFile(path)
@@ -253,6 +245,27 @@ func TestWhatACrashLeftIsRemoved(t *testing.T) {
 	}
 	open(t, dir, "c")
 	wantFiles(t, dir, snap)
+}
+
+// Older programs neither use nor remove what a newer one has made.
+func TestSnapshotOfANewerFormatIsLeftAlone(t *testing.T) {
+	d, dir := newNode(t).database("d"), t.TempDir()
+	snap := take(t, open(t, dir, "c"), d)
+	path := filepath.Join(dir, fmt.Sprint(snap.Incarnation, ".json"))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, manifest := range []string{string(bytes.Replace(data, []byte(`"format": 1`), []byte(`"format": 2`), 1)), `{"format":3,"database":[1]}`} {
+		if err := os.WriteFile(path, []byte(manifest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := snapshot.Open(dir, "c", anyRoom, slog.New(slog.DiscardHandler))
+		if !errors.Is(err, exec.ErrNewer) || !strings.Contains(err.Error(), "use a newer snapdb") || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", manifest, err)
+		}
+		wantFiles(t, dir, snap)
+	}
 }
 
 func TestSnapshotThatFailsLeavesTheOlder(t *testing.T) {
