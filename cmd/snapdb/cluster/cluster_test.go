@@ -51,10 +51,13 @@ func startCluster(t testing.TB, slaves int, flags ...string) *cluster {
 	return c
 }
 
-func (c *cluster) addSlave(id string) *node {
+func (c *cluster) addSlave(id string) *node { c.t.Helper(); return c.addSlaveAt(id, c.url) }
+
+// addSlaveAt is a slave that finds its master at a URL.
+func (c *cluster) addSlaveAt(id, url string) *node {
 	c.t.Helper()
 	dir := filepath.Join(c.dir, id)
-	n := newNode(c.t, id, dir, "slave", "--data", dir, "--id", id, "--nats", c.url)
+	n := newNode(c.t, id, dir, "slave", "--data", dir, "--id", id, "--nats", url)
 	c.slaves = append(c.slaves, n)
 	return n
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,7 +24,7 @@ type fate uint8
 const (
 	absent  fate = iota // certainly not written
 	maybe               // the answer was lost, or is that nobody knows
-	written             // certainly written; written less the fate of a DROP is that of what it drops
+	written             // certainly written
 )
 
 // load writes from several clients at once and remembers what each was told.
@@ -31,20 +32,20 @@ const (
 // number to its client's row of table counters, so that a write that is missing,
 // half there or there twice shows.
 type load struct {
-	t     testing.TB
-	db    string
-	url   string
-	nodes map[string]bool // slaves that may be named in an answer
+	t   testing.TB
+	db  string
+	url string
 
 	acked   atomic.Int64
 	reached chan struct{} // holds a token when acked has grown
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+	gate    sync.RWMutex // held by each write on its way
 
-	mu   sync.Mutex
-	ops  map[string]op
-	dbs  map[string]fate // whether databases made on the way are there
-	said map[string]int  // errors by code or text, for the log of the test
+	mu    sync.Mutex
+	nodes map[string]bool // slaves that may be named in an answer
+	ops   map[string]op
+	said  map[string]int // errors by code or text, for the log of the test
 }
 
 // op is one write.
@@ -74,7 +75,7 @@ func (c *cluster) startLoad(cl *client.Client, db string, clients int) *load {
 	c.t.Helper()
 	c.exec(cl, "", "CREATE DATABASE "+db)
 	c.exec(cl, db, loadSchema)
-	l := &load{t: c.t, db: db, url: c.url, nodes: map[string]bool{}, reached: make(chan struct{}, 1), ops: map[string]op{}, dbs: map[string]fate{}, said: map[string]int{}}
+	l := &load{t: c.t, db: db, url: c.url, nodes: map[string]bool{}, reached: make(chan struct{}, 1), ops: map[string]op{}, said: map[string]int{}}
 	for _, n := range c.slaves {
 		l.nodes[n.name] = true
 	}
@@ -92,10 +93,39 @@ func (c *cluster) startLoad(cl *client.Client, db string, clients int) *load {
 	return l
 }
 
+// admit notes a slave that joins later.
+func (l *load) admit(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.nodes[id] = true
+}
+
 // stop ends the load and waits for the answers that are still due.
 func (l *load) stop() {
 	l.cancel()
 	l.wg.Wait()
+}
+
+// pause waits for the writes on their way and keeps others from beginning, until
+// goOn is called.
+func (l *load) pause() (goOn func()) {
+	l.gate.Lock()
+	return l.gate.Unlock
+}
+
+// alter changes the schema, in one of the ways that the writes do not mind.
+func (l *load) alter(cl *client.Client, rng *rand.Rand) {
+	name := "x" + strconv.Itoa(rng.IntN(8))
+	l.send(cl, l.db, []string{
+		"CREATE INDEX IF NOT EXISTS " + name + " ON ops (client, part)",
+		"DROP INDEX IF EXISTS " + name,
+		"CREATE TABLE IF NOT EXISTS t" + name + " AS SELECT token, random() AS dice FROM ops",
+		"DROP TABLE IF EXISTS t" + name,
+		"CREATE TRIGGER IF NOT EXISTS g" + name + " AFTER INSERT ON ops BEGIN UPDATE counters SET n = n + 0; END",
+		"DROP TRIGGER IF EXISTS g" + name,
+		"ALTER TABLE counters ADD COLUMN c" + strconv.FormatUint(rng.Uint64(), 36) + " DEFAULT 5",
+		"REINDEX; ANALYZE",
+	}[rng.IntN(8)])
 }
 
 // awaitAcked waits until so many more writes were acknowledged.
@@ -122,6 +152,7 @@ func (l *load) errors() string {
 func (l *load) client(ctx context.Context, cl *client.Client, number int) {
 	rng := rand.New(rand.NewPCG(uint64(number), 7))
 	for n := 0; ctx.Err() == nil; n++ {
+		l.gate.RLock()
 		w := &writing{token: fmt.Sprintf("%d-%d", number, n), op: op{client: number, rows: 1}}
 		way := rng.IntN(10)
 		if way >= 4 {
@@ -147,6 +178,7 @@ func (l *load) client(ctx context.Context, cl *client.Client, number int) {
 		l.mu.Lock()
 		l.ops[w.token] = w.op
 		l.mu.Unlock()
+		l.gate.RUnlock()
 		if w.fate == written {
 			l.acked.Add(1)
 			select {
@@ -189,44 +221,11 @@ func (l *load) atomic(running, ctx context.Context, cl *client.Client, w *writin
 	}
 }
 
-// makeDatabase begins to make a database, and drops every second one again.
-func (l *load) makeDatabase(cl *client.Client, n int) {
-	l.wg.Go(func() {
-		name := fmt.Sprintf("Made%d", n)
-		f := l.send(cl, "", "CREATE DATABASE "+name)
-		// Whoever was told that a database is there finds it.
-		if f == written && l.send(cl, name, "CREATE TABLE t (a); INSERT INTO t VALUES (1)") == written && n%2 == 0 {
-			f = written - l.send(cl, "", "DROP DATABASE "+name)
-		}
-		l.mu.Lock()
-		l.dbs[name] = f
-		l.mu.Unlock()
-	})
-}
-
+// send executes SQL and says what became of it.
 func (l *load) send(cl *client.Client, db, sql string) fate {
 	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
 	defer cancel()
 	return l.judge(cl.Exec(ctx, &subjects.Request{DB: db, SQL: sql}))
-}
-
-// verifyDatabases compares which databases a node has with what was told.
-func (l *load) verifyDatabases(cl *client.Client, id string) {
-	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
-	defer cancel()
-	has := map[string]bool{}
-	for row, err := range cl.Rows(ctx, door(id), &subjects.Request{SQL: "SHOW DATABASES"}) {
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		has[string(row[0].Bytes())] = true
-	}
-	for name, f := range l.dbs {
-		if has[name] && f == absent || !has[name] && f == written {
-			l.t.Errorf("database %s on %q: it is there: %v, its fate was %d", name, id, has[name], f)
-		}
-	}
 }
 
 // backOff is the pause of a client that nobody answers.
@@ -256,6 +255,8 @@ func (l *load) interactive(ctx context.Context, cl *client.Client, w *writing) {
 // judge says what an answer means, and counts it.
 func (l *load) judge(resp *subjects.Response, err error) fate {
 	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		for _, id := range slices.Concat(resp.Applied, resp.Pending) {
 			if !l.nodes[id] && id != "master" {
 				l.t.Errorf("an answer names node %q", id)

@@ -117,8 +117,14 @@ func (n *node) kill() {
 // wipe removes the data of a node that does not run.
 func (n *node) wipe() {
 	n.t.Helper()
-	if err := os.RemoveAll(n.dir); err != nil {
+	entries, err := os.ReadDir(n.dir)
+	if err != nil {
 		n.t.Fatal(err)
+	}
+	for _, e := range entries { // the directory may be a disk of its own
+		if err := os.RemoveAll(filepath.Join(n.dir, e.Name())); err != nil {
+			n.t.Fatal(err)
+		}
 	}
 }
 
