@@ -165,6 +165,7 @@ func (s *Slave) forgetDropped() {
 			l.halt()
 			delete(s.copies, inc)
 			delete(s.gaps, inc)
+			delete(s.heals, inc)
 		}
 	}
 }

@@ -31,8 +31,7 @@ type lane struct {
 	asked    uint64         // position about which the master was asked again
 	seeding  bool           // it is to be replaced by a snapshot
 	wrong    string         // how the node knows by itself that the content is not the log's; "": it does not
-	heals    int            // how often that was asked for lately, because it diverged
-	healed   time.Time      // when it last was
+	damaged  bool           // its file is, and must be made anew
 	room     bell           // rung when the queue shrinks
 	ended    sync.WaitGroup // of its goroutine
 
@@ -272,6 +271,8 @@ func (l *lane) judge(err error) (final bool) {
 	switch {
 	case errors.Is(err, exec.ErrClosed):
 		return true // dropped, or the slave is closing
+	case l.damage(err):
+		return true
 	case errors.As(err, &diverged), errors.Is(err, exec.ErrForeignWrite):
 		l.diverge(err.Error())
 		return true

@@ -181,8 +181,12 @@ func (j *journal) renew(ctx context.Context, term uint64) error {
 	return fmt.Errorf("%w: %w", errNotStored, err)
 }
 
-// claimAnew makes the running term begin at the end of the log.
+// claimAnew makes the running term begin at the end of the log. Nothing is logged
+// meanwhile, so a log that does not answer is not waited for any longer than by a
+// publish.
 func (j *journal) claimAnew(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, j.patience)
+	defer cancel()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.reclaim(ctx)

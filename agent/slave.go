@@ -106,6 +106,7 @@ type Slave struct {
 	foreign uint64
 	counted uint64            // position up to which unreadable messages were counted
 	gaps    map[uint64]uint64 // incarnation → position from which it joined again once
+	heals   map[uint64]heals  // by incarnation
 	rebuild []string          // databases to be rebuilt from the log before the next join
 	ready   []seeded          // snapshots to be put in their place before the next join
 	unbuilt map[string]error  // why those of the last time could not be
@@ -129,7 +130,7 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 	}
 	s := &Slave{
 		o: o, boot: randomID(), started: time.Now(), changed: make(chan struct{}, 1), done: make(chan struct{}),
-		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, unbuilt: map[string]error{}, wire: newLogWire(), crew: newCrew(maxQueries), lanes: newCrew(math.MaxInt),
+		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, heals: map[uint64]heals{}, unbuilt: map[string]error{}, wire: newLogWire(), crew: newCrew(maxQueries), lanes: newCrew(math.MaxInt),
 		host: &machine{dir: o.Dir},
 	}
 	s.log = slog.New(teeHandler{o.Logger.Handler(), s.wire.handler()})

@@ -146,6 +146,7 @@ func (q *nodeQuery) read(stmts []subjects.Stmt) error {
 		return err
 	}
 	q.position, err = q.s.reader.query(q.ctx, d, stmts, subjects.Counters{}, q.limit, &q.out)
+	q.s.lane(d).damage(err)
 	return err
 }
 
@@ -196,6 +197,7 @@ func (q *nodeQuery) command(cmd exec.Command) error {
 		return nil
 	}
 	q.position, err = q.s.reader.show(q.ctx, d, cmd, q.limit, &q.out)
+	q.s.lane(d).damage(err)
 	return err
 }
 

@@ -188,6 +188,11 @@ func (s *Slave) seedOne(ctx context.Context, d *exec.Database, snap subjects.Sna
 		}
 	}
 	if err := replace(d, snap, file); err != nil {
+		if exec.Damaged(err) && !errors.Is(err, exec.ErrBadCopy) { // of the copy, not of the snapshot
+			s.mu.Lock()
+			s.rebuild = append(s.rebuild, d.Name())
+			s.mu.Unlock()
+		}
 		return err
 	}
 	l.recover()
@@ -343,20 +348,53 @@ func (l *lane) recover() {
 	l.s.tell()
 }
 
-// heal says whether to ask the master now for a snapshot in place of this copy. One
-// that diverges again and again is asked for ever more seldom.
-func (l *lane) heal(now time.Time) bool {
+// damage notes that the file of the copy is damaged, if the error says so.
+func (l *lane) damage(err error) bool {
+	if !exec.Damaged(err) {
+		return false
+	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.state != subjects.StateDiverged || l.refused || l.seeding || l.halted {
-		return false
-	}
-	if now.Sub(l.healed) > healForget {
-		l.heals = 0
-	}
-	if l.heals > 0 && now.Sub(l.healed) < min(time.Second<<l.heals, healMost) {
-		return false
-	}
-	l.heals, l.healed = min(l.heals+1, 20), now
+	l.damaged = true
+	l.mu.Unlock()
+	l.fail(subjects.StateDiverged, fmt.Sprintf("its file is damaged: %v", err))
 	return true
+}
+
+// heals counts how often a copy was healed lately.
+type heals struct {
+	n    int
+	last time.Time
+}
+
+// another says whether the copy may be healed again, and counts that.
+func (h heals) another(now time.Time) (heals, bool) {
+	if now.Sub(h.last) > healForget {
+		h.n = 0
+	}
+	if h.n > 0 && now.Sub(h.last) < min(time.Second<<h.n, healMost) {
+		return h, false
+	}
+	return heals{min(h.n+1, 20), now}, true
+}
+
+// heal sees to it that a copy which has diverged or is damaged is replaced, and says
+// whether it does. One that needs it again and again gets it ever more seldom.
+func (s *Slave) heal(l *lane, now time.Time) (begun bool) {
+	l.mu.Lock()
+	ill, damaged := l.state == subjects.StateDiverged && !l.refused && !l.seeding && !l.halted, l.damaged
+	l.mu.Unlock()
+	if !ill {
+		return false
+	}
+	inc := l.db.Incarnation()
+	s.mu.Lock()
+	s.heals[inc], begun = s.heals[inc].another(now)
+	if begun && damaged && inc != 0 {
+		s.rebuild = append(s.rebuild, l.db.Name())
+	}
+	s.mu.Unlock()
+	if begun {
+		s.leave(errHeal)
+	}
+	return begun
 }

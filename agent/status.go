@@ -239,8 +239,7 @@ func (s *Slave) check() {
 				return
 			}
 		case l.ill():
-			if l.heal(time.Now()) {
-				s.leave(errHeal)
+			if s.heal(l, time.Now()) {
 				return
 			}
 		case at.Number == h.Position && at.Chain.String() != h.Chain:

@@ -40,7 +40,17 @@ CREATE TABLE IF NOT EXISTS _snapdb_nodes (id TEXT PRIMARY KEY, joined INTEGER NO
 
 // openCatalog opens the catalog, or makes it in a new directory.
 func (s *Store) openCatalog() (*Catalog, error) {
-	d, err := s.openDatabase(subjects.Catalog, 0)
+	d, err := s.openSound(subjects.Catalog, 0)
+	if errors.Is(err, ErrBadCopy) {
+		if s.opts.Role != RoleSlave {
+			return nil, fmt.Errorf("%w: the list of databases is damaged: move %s* away, and it is made again from the log, if that goes back to its beginning; else restore the directory from a backup: %w", ErrIdentity, s.file(subjects.Catalog), err)
+		}
+		s.log.Warn("the list of databases is damaged; it will come from the master again, and the databases with it", "error", err)
+		if err := s.setAside(subjects.Catalog); err != nil {
+			return nil, err
+		}
+		err = fs.ErrNotExist
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := createFile(s.file(subjects.Catalog), 0, Position{Chain: subjects.FirstChain(0)}); err != nil {
 			return nil, err
@@ -54,6 +64,22 @@ func (s *Store) openCatalog() (*Catalog, error) {
 		return nil, errors.Join(fmt.Errorf("catalog schema: %w", err), d.Close(context.Background()))
 	}
 	return &Catalog{d}, nil
+}
+
+// openSound opens a small file and reads all of it. The error wraps ErrBadCopy if it
+// is damaged.
+func (s *Store) openSound(name string, inc uint64) (*Database, error) {
+	d, err := s.openDatabase(name, inc)
+	if Damaged(err) || errors.Is(err, errNotOurs) {
+		return nil, fmt.Errorf("%w: %w", ErrBadCopy, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := sound(context.Background(), d.w); err != nil {
+		return nil, errors.Join(err, d.Close(context.Background()))
+	}
+	return d, nil
 }
 
 // entries are the live databases.

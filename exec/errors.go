@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/snapdb/snapdb/exec/engine"
 	"github.com/snapdb/snapdb/subjects"
@@ -29,6 +30,13 @@ var (
 
 // ErrForeignWrite: a database file was changed by something that is not snapdb.
 var ErrForeignWrite = errors.New("the database file was changed by another program")
+
+// Damaged says whether an error is that a file is no sound database: a disk, or
+// somebody, has changed what was written to it.
+func Damaged(err error) bool {
+	var ee *engine.Error
+	return errors.As(err, &ee) && ee.Corrupt()
+}
 
 // DivergedError says that a message of the log cannot be what this node's copy
 // needs: it did not apply, or gave another result than on the master.
@@ -101,6 +109,7 @@ func WireError(err error) *subjects.Error {
 // codeOf sorts an error of the engine or of a database.
 func codeOf(err error) subjects.Code {
 	var ee *engine.Error
+	var file *fs.PathError
 	switch {
 	case errors.Is(err, engine.ErrArguments), errors.Is(err, engine.ErrText):
 		return subjects.CodeBadRequest
@@ -112,6 +121,8 @@ func codeOf(err error) subjects.Code {
 		return subjects.CodeTimeout
 	case errors.Is(err, context.Canceled):
 		return subjects.CodeCancelled
+	case errors.As(err, &file):
+		return subjects.CodeUnavailable // of the disk
 	case !errors.As(err, &ee):
 		return subjects.CodeInternal
 	case ee.Constraint():

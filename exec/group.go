@@ -183,7 +183,7 @@ func (t *Tx) startSpill() error {
 	t.w.Begin(&t.head)
 	for i := range t.stmts {
 		if err := t.w.Stmt(&t.stmts[i]); err != nil {
-			return fmt.Errorf("write blob: %w", err)
+			return fmt.Errorf("large transaction: %w", err)
 		}
 	}
 	t.stmts = nil
@@ -194,7 +194,7 @@ func writeTxn(w *subjects.TxnWriter, t *subjects.Txn) error {
 	w.Begin(t)
 	for i := range t.Stmts {
 		if err := w.Stmt(&t.Stmts[i]); err != nil {
-			return fmt.Errorf("write blob: %w", err)
+			return fmt.Errorf("large transaction: %w", err)
 		}
 	}
 	return w.End(t.Sum)
@@ -214,7 +214,7 @@ func (t *Tx) Accept(results []byte) error {
 	if t.w != nil && t.x.wrote {
 		// Before the transaction becomes part of the group: a full disk shows here.
 		if err := t.w.End(t.x.sum); err != nil {
-			return fmt.Errorf("write blob: %w", err)
+			return fmt.Errorf("large transaction: %w", err)
 		}
 	}
 	if err := t.x.finish(); err != nil {

@@ -272,13 +272,12 @@ func (s *Store) file(name string) string { return filepath.Join(s.dir, name+file
 // everything since then.
 func (s *Store) openOrHeal(e entry) (*Database, error) {
 	d, err := s.openDatabase(e.name, e.inc)
-	var ee *engine.Error
 	switch {
 	case err == nil:
 		return d, nil
 	case errors.Is(err, fs.ErrNotExist):
 		s.log.Warn("database file is missing, rebuilding it from the log", "database", e.name)
-	case errors.Is(err, errNotOurs), errors.As(err, &ee) && ee.Corrupt():
+	case errors.Is(err, errNotOurs), Damaged(err):
 		s.log.Warn("database file is unusable, rebuilding it from the log", "database", e.name, "error", err)
 		if err := s.setAside(e.name); err != nil {
 			return nil, err

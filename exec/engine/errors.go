@@ -76,9 +76,10 @@ func (e *Error) SQL() bool {
 	return false
 }
 
-// Corrupt says that the file is not a sound SQLite database.
+// Corrupt says that the file is not a sound SQLite database. A virtual table whose
+// parts disagree, which SQL can bring about, is no sign of that.
 func (e *Error) Corrupt() bool {
-	return e.Primary() == lib.SQLITE_CORRUPT || e.Primary() == lib.SQLITE_NOTADB
+	return e.Primary() == lib.SQLITE_CORRUPT && e.Code != lib.SQLITE_CORRUPT_VTAB || e.Primary() == lib.SQLITE_NOTADB
 }
 
 // NoDatabase says that the file is none of SQLite's, or is encrypted.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/snapdb/snapdb/subjects"
@@ -92,11 +93,17 @@ func (c *campaign) strikeDisk() func() {
 	return d.free
 }
 
-// strikeDamage damages the files of a slave that does not run.
+// strikeDamage damages the files of a slave that does not run: what a kill leaves, or
+// files without anything beside them.
 func (c *campaign) strikeDamage() func() {
 	n := c.slave()
-	if n.running() {
+	switch {
+	case !n.running():
+	case c.rng.IntN(2) == 0:
 		n.kill()
+	default:
+		n.signal(syscall.SIGCONT)
+		n.stop(syscall.SIGTERM)
 	}
 	c.spoil(n, "*.db", "*.db-wal", "*.db-shm")
 	return nil

@@ -311,6 +311,8 @@ func code(err error) subjects.Code {
 
 // believe reads a write at once on the nodes that are said to have applied it.
 func (l *load) believe(ctx context.Context, cl *client.Client, w *writing, resp *subjects.Response) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // one that is killed does not answer
+	defer cancel()
 	for _, id := range resp.Applied {
 		req := &subjects.Request{DB: l.db, SQL: "SELECT count(*) FROM ops WHERE token = ?", Args: []subjects.Value{subjects.TextValue(w.token)}}
 		got, err := cl.QueryNode(ctx, id, req)

@@ -205,10 +205,15 @@ func await(t testing.TB, missing func() string) {
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	var told time.Time
+	for begun := time.Now(); ; {
 		what := missing()
 		if what == "" {
 			return
+		}
+		if now := time.Now(); now.Sub(begun) > patience/10 && now.Sub(told) > patience/3 {
+			t.Logf("%v: %s", now.Sub(begun).Round(time.Second), what)
+			told = now
 		}
 		select {
 		case <-tick.C:
