@@ -286,6 +286,20 @@ func TestJournalNeverMistakesWhatTheLogHolds(t *testing.T) {
 	}
 }
 
+// Who shortens the log claims it anew, and must not keep everybody from writing.
+func TestClaimDoesNotWaitForASilentLog(t *testing.T) {
+	t.Parallel()
+	k := openJournal(t)
+	want := map[uint64]string{k.mustWrite("first"): "first"}
+	k.line.Set(brokertest.LoseAll)
+	if err := k.claimAnew(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("claim of a silent log: %v", err)
+	}
+	k.line.Set(brokertest.None)
+	want[k.mustWrite("next")] = "next"
+	k.wantNames(want)
+}
+
 func TestJournalDoesNotKnowWhatASilentLogHolds(t *testing.T) {
 	t.Parallel()
 	k := openJournal(t)

@@ -172,6 +172,48 @@ func TestDivergedCopyHealsByItself(t *testing.T) {
 	}
 }
 
+// What is in the way of a page is found by whoever reads or changes it.
+func TestDamagedCopyIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	for name, find := range map[string]func(c *cluster){
+		"by a read": func(c *cluster) {
+			read := func() bool {
+				_, err := c.c.QueryNode(testContext(t), "s2", &subjects.Request{DB: "a", SQL: "SELECT count(x) FROM t"})
+				return err == nil
+			}
+			if read() {
+				t.Error("a damaged table was read")
+			}
+			until(t, "the copy can be read", read)
+		},
+		"by a write": func(c *cluster) { c.do("a", "UPDATE t SET x = 'changed'") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, agent.MasterOptions{}, "s1", "s2")
+			c.fill("a", 3)
+			c.do("a", "INSERT INTO t (x) SELECT hex(randomblob(500)) FROM json_each('["+strings.Repeat("1,", 100)+"1]')")
+			c.untilInSync("s1", "s2")
+			c.stopSlave("s2")
+			path := filepath.Join(c.dir, "s2", "a.db")
+			data, err := os.ReadFile(path)
+			if err == nil {
+				for page := 8 * 4096; page < len(data); page += 4096 {
+					copy(data[page:], "no page of a database")
+				}
+				err = os.WriteFile(path, data, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.startSlave("s2")
+			find(c)
+			c.untilInSync("s1", "s2")
+			c.same()
+		})
+	}
+}
+
 // When most slaves find that the log does not fit their content, the master's may be
 // the wrong one: it is not spread.
 func TestMasterThatIsWrongIsNotSpread(t *testing.T) {

@@ -43,7 +43,7 @@ func (s *Store) openCatalog() (*Catalog, error) {
 	d, err := s.openSound(subjects.Catalog, 0)
 	if errors.Is(err, ErrBadCopy) {
 		if s.opts.Role != RoleSlave {
-			return nil, fmt.Errorf("%w: the list of databases is damaged: move %s* away, and it is made again from the log, if that goes back to its beginning; else restore the directory from a backup: %w", ErrIdentity, s.file(subjects.Catalog), err)
+			return nil, fmt.Errorf("%w: %w", ErrCatalog, err)
 		}
 		s.log.Warn("the list of databases is damaged; it will come from the master again, and the databases with it", "error", err)
 		if err := s.setAside(subjects.Catalog); err != nil {

@@ -24,6 +24,8 @@ var (
 	ErrNodeID = errors.New("data directory belongs to another node")
 	// ErrIdentity: the file that says whose directory it is makes no sense.
 	ErrIdentity = errors.New("damaged data directory")
+	// ErrCatalog: the master's list of databases is damaged.
+	ErrCatalog = errors.New("the list of databases is damaged")
 	// ErrClosed: the store or database was closed.
 	ErrClosed = errors.New("closed")
 )

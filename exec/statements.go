@@ -84,8 +84,17 @@ func atStatement(number int, err error) error {
 	if we.Statement == 0 {
 		we.Statement = number
 	}
-	return &we
+	return &statementError{&we, err}
 }
+
+// statementError is a wire error that still knows its cause.
+type statementError struct {
+	wire  *subjects.Error
+	cause error
+}
+
+func (e *statementError) Error() string   { return e.wire.Error() }
+func (e *statementError) Unwrap() []error { return []error{e.wire, e.cause} }
 
 // RunAll executes the statements of a request that is one transaction. BEGIN in
 // front and COMMIT at the end say only what is so anyway.

@@ -78,7 +78,7 @@ type Store struct {
 }
 
 // Open takes the data directory, making it if needed. It fails with an error
-// that wraps ErrInUse, ErrNewer, ErrRole or ErrNodeID.
+// that wraps ErrInUse, ErrNewer, ErrRole, ErrNodeID or ErrCatalog.
 func Open(dir string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -102,6 +102,45 @@ func TestDataDirectoryKeepsItsIdentity(t *testing.T) {
 	}
 }
 
+// A slave gets the list of databases from its master again; a master's is in its log.
+func TestDamagedCatalog(t *testing.T) {
+	for name, harm := range map[string]func(data []byte) []byte{
+		"cut short":         func(data []byte) []byte { return data[:len(data)/2] },
+		"a page":            func(data []byte) []byte { clear(data[4096:8192]); return data },
+		"the head":          func(data []byte) []byte { copy(data, "not a database"); return data },
+		"another program's": func([]byte) []byte { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, role := range []exec.Role{exec.RoleMaster, exec.RoleSlave} {
+				n := open(t, t.TempDir(), exec.Options{Role: role})
+				newHistory(t).command(n, "CREATE DATABASE d")
+				n.close()
+				path := filepath.Join(n.dir, "_snapdb.db")
+				data, err := os.ReadFile(path)
+				if err == nil {
+					err = os.WriteFile(path, harm(data), 0o600)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if role == exec.RoleMaster {
+					if _, err := exec.Open(n.dir, n.opts); !errors.Is(err, exec.ErrCatalog) {
+						t.Errorf("a master with a damaged catalog: %v", err)
+					}
+					continue
+				}
+				n.reopen()
+				if dbs, at := n.Databases(), n.Catalog().Applied(); len(dbs) > 0 || at.Number != 0 {
+					t.Errorf("databases %v, catalog at %d; want none, and the beginning", dbs, at.Number)
+				}
+				if kept, err := filepath.Glob(filepath.Join(n.dir, "trash", "*.db")); err != nil || len(kept) != 2 {
+					t.Errorf("kept aside: %q, %v", kept, err)
+				}
+			}
+		})
+	}
+}
+
 // A process that is being started has, for a moment, all files of this one open.
 func TestDataDirectoryIsFreeOnceClosed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

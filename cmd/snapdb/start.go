@@ -31,6 +31,8 @@ func explainStart(err error) error {
 		return fmt.Errorf("--data: %w", err)
 	case errors.Is(err, exec.ErrIdentity):
 		return fmt.Errorf("--data: %w\n  is it the right directory? then bring the file back from a backup", err)
+	case errors.Is(err, exec.ErrCatalog):
+		return fmt.Errorf("--data: %w\n  restore the directory from a backup; or move %s.db* in it away: if the log goes back to its beginning, everything is made again from that", err, subjects.Catalog)
 	case errors.Is(err, exec.ErrNodeID):
 		return fmt.Errorf("--id: %w", err)
 	case errors.As(err, &path):
