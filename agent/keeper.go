@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -269,37 +268,4 @@ func (k *keeper) snapshot(ctx context.Context, req *subjects.SnapshotRequest) (*
 	}
 	snap, err := k.snaps.Take(ctx, d)
 	return &snap, err
-}
-
-// restoreSnapshots brings databases of the master that the log does not continue any
-// more, because their file was lost, to their snapshots.
-func (m *Master) restoreSnapshots(first uint64) error {
-	for _, d := range m.store.Databases() {
-		snap, ok := m.keeper.snaps.Newest(d.Incarnation())
-		if !ok || d.Applied().Number+1 >= first || snap.Position <= d.Applied().Number {
-			continue
-		}
-		if err := m.restoreSnapshot(d, snap); err != nil {
-			return fmt.Errorf("restore %s from its snapshot: %w", d.Name(), err)
-		}
-		m.log.Warn("the log does not go back to where the database is; it was restored from its snapshot", "database", d.Name(), "position", snap.Position)
-	}
-	return nil
-}
-
-func (m *Master) restoreSnapshot(d *exec.Database, snap subjects.Snapshot) error {
-	path := filepath.Join(m.opts.Dir, "snapshots", "restored"+snapshot.CopySuffix)
-	if err := m.keeper.snaps.File(snap, path); err != nil {
-		return err
-	}
-	return errors.Join(replace(d, snap, path), os.Remove(path))
-}
-
-// replace makes the content of a database that of a snapshot, unpacked at path.
-func replace(d *exec.Database, snap subjects.Snapshot, path string) error {
-	at := exec.Position{Number: snap.Position}
-	if err := at.Chain.UnmarshalText([]byte(snap.Chain)); err != nil {
-		return fmt.Errorf("snapshot: %w", err)
-	}
-	return d.Replace(path, at, nil)
 }

@@ -236,7 +236,7 @@ func (m *Master) catchUp(ctx context.Context) (ill map[*exec.Database]*illness, 
 			return nil, err
 		}
 	}
-	return m.replay(ctx, term)
+	return m.replay(ctx, log.First, term)
 }
 
 // checkHead says whether a database's applied position is part of the log.

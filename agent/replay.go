@@ -37,10 +37,10 @@ type replayQueue struct {
 // tear is a place where the log does not go on: a message refers to a lost one.
 type tear struct{ lost, at uint64 }
 
-// replay applies the log to all databases up to a position. One whose content turns
-// out not to be the log's stays where it is, and ill says why: that is no fault of
-// the others.
-func (m *Master) replay(ctx context.Context, to uint64) (ill map[*exec.Database]*illness, err error) {
+// replay applies the log, which begins at first, to all databases up to a position. One
+// whose content turns out not to be the log's is made anew; if that fails, ill says
+// why: that is no fault of the others.
+func (m *Master) replay(ctx context.Context, first, to uint64) (ill map[*exec.Database]*illness, err error) {
 	from := to
 	for _, head := range m.store.Heads() {
 		from = min(from, head.Position+1)
@@ -49,12 +49,22 @@ func (m *Master) replay(ctx context.Context, to uint64) (ill map[*exec.Database]
 	if err := r.run(ctx, from, to, func(string) bool { return true }); err != nil {
 		return nil, err
 	}
+	ill = map[*exec.Database]*illness{}
 	for _, d := range m.store.Databases() {
-		if is := r.ill[d]; is != nil {
-			m.log.Error("the database takes no writes: it is not what the log says", "database", d.Name(), "error", is.why)
+		is := r.ill[d]
+		if is == nil {
+			continue
 		}
+		m.log.Warn("the database is not what the log says; making it anew from that", "database", d.Name(), "error", is.why)
+		made, err := m.remake(ctx, d, first, to)
+		if err == nil {
+			continue
+		}
+		is.why = fmt.Errorf("%w; it could not be made anew either: %w; reads show it as it was before: restore %s.db from a backup", is.why, err, d.Name())
+		m.log.Error("the database takes no writes", "database", d.Name(), "error", is.why)
+		ill[made] = is
 	}
-	return r.ill, nil
+	return ill, nil
 }
 
 // replayRange applies messages of the log to the databases that are wanted.
@@ -151,9 +161,8 @@ func (r *replay) flush(ctx context.Context) error {
 		_, err := d.Apply(ctx, q.msgs, exec.Source{OpenBlob: r.m.openBlob, Image: r.m.unpackImage})
 		var diverged *exec.DivergedError
 		switch {
-		case errors.As(err, &diverged):
-			r.ill[d] = &illness{at: q.at}
-			r.ill[d].why = fmt.Errorf("%w; reads show it as it was before: restore %s.db from a backup, or remove it while the master is stopped, then it is rebuilt from the log", err, d.Name())
+		case errors.As(err, &diverged), exec.Damaged(err):
+			r.ill[d] = &illness{why: err, at: q.at}
 		case err != nil:
 			return err
 		}

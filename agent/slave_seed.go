@@ -35,8 +35,8 @@ func (s *Slave) takeCatalog(c *subjects.CatalogSnapshot) error {
 	if c == nil {
 		return nil
 	}
-	at := exec.Position{Number: c.Position}
-	if err := at.Chain.UnmarshalText([]byte(c.Chain)); err != nil {
+	at, err := position(c.Head)
+	if err != nil {
 		return fmt.Errorf("list of databases: %w", err)
 	}
 	if err := s.awaitIdle(s.life); err != nil {
@@ -221,8 +221,8 @@ func (s *Slave) installReady() {
 			continue // dropped meanwhile
 		}
 		s.dropLane(d)
-		at := exec.Position{Number: r.snap.Position}
-		if err = at.Chain.UnmarshalText([]byte(r.snap.Chain)); err == nil {
+		at, err := position(r.snap.Head)
+		if err == nil {
 			err = s.store.Install(d, r.file, at)
 		}
 		if err != nil {

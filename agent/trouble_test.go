@@ -228,38 +228,75 @@ func TestMasterIsRebuiltFromItsLog(t *testing.T) {
 	c.untilInSync("s1")
 }
 
-// A database of the master whose content is not what its log makes of it takes no
-// writes and says why; the others are served, and it can be dropped.
-func TestMasterServesTheOthersWhenOneDiverges(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, agent.MasterOptions{}, "s1")
-	for _, db := range []string{"a", "b"} {
-		c.do("", "CREATE DATABASE "+db)
-		c.do(db, "CREATE TABLE t (x INTEGER PRIMARY KEY)")
-	}
+// spoilMaster puts an older file of database a, with a row that nobody wrote, in the
+// place of the master's.
+func (c *cluster) spoilMaster() {
+	c.t.Helper()
 	file := filepath.Join(c.opts.Dir, "a.db")
 	c.stopMaster()
 	old, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	c.startMaster()
+	c.untilInSync("s1")
 	c.do("a", "INSERT INTO t VALUES (1)")
 	c.do("a", "INSERT INTO t VALUES (2)")
-	c.do("b", "INSERT INTO t VALUES (1)")
 	c.stopMaster()
 	if err := os.WriteFile(file, old, 0o600); err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	conn, err := engine.Open(file, engine.Options{})
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	if err := errors.Join(conn.Exec("INSERT INTO t VALUES (2)"), conn.Close()); err != nil {
+		c.t.Fatal(err)
+	}
+	c.startMaster()
+}
+
+// A database of the master whose content is not what its log makes of it is made
+// anew, from the log or from a snapshot and the log.
+func TestMasterMakesADatabaseAnewThatDiverged(t *testing.T) {
+	t.Parallel()
+	for name, snapshot := range map[string]bool{"from the log": false, "from a snapshot": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, agent.MasterOptions{LogKeep: -1}, "s1")
+			c.do("", "CREATE DATABASE a")
+			c.do("a", "CREATE TABLE t (x INTEGER PRIMARY KEY)")
+			if snapshot {
+				if _, err := c.c.Snapshot(testContext(t), "a"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.spoilMaster()
+			if got := c.rows("a", "SELECT x FROM t"); got != "1; 2" {
+				t.Errorf("rows %s", got)
+			}
+			c.do("a", "INSERT INTO t VALUES (3)")
+			c.untilInSync("s1")
+			c.same()
+		})
+	}
+}
+
+// One that cannot be made anew takes no writes and says why; the others are served,
+// and it can be dropped.
+func TestMasterServesTheOthersWhenOneDiverges(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, shortLog, "s1")
+	for _, db := range []string{"a", "b"} {
+		c.do("", "CREATE DATABASE "+db)
+		c.do(db, "CREATE TABLE t (x INTEGER PRIMARY KEY)")
+	}
+	c.untilTrimmed(c.do("b", "INSERT INTO t VALUES (1)").Position)
+	if err := os.RemoveAll(filepath.Join(c.opts.Dir, "snapshots")); err != nil {
 		t.Fatal(err)
 	}
-
-	c.startMaster()
+	c.opts.LogKeep = -1
+	c.spoilMaster()
 	if why := c.m.Info(t.Context()).Stopped["a"]; !strings.Contains(why, "diverged at position") || !strings.Contains(why, "restore a.db") {
 		t.Errorf("stopped: %q", why)
 	}

@@ -105,7 +105,7 @@ func (c *campaign) strikeDamage() func() {
 		n.signal(syscall.SIGCONT)
 		n.stop(syscall.SIGTERM)
 	}
-	c.spoil(n, "*.db", "*.db-wal", "*.db-shm")
+	c.spoil(n, 2, "*.db", "*.db-wal", "*.db-shm")
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (c *campaign) strikeLoss() func() {
 	case 1:
 		c.remove(n, "Load.db*")
 	case 2:
-		c.spoil(n, "snapshots/*")
+		c.spoil(n, 3, "snapshots/*")
 	case 3: // a write to the log that had not ended, and so was not acknowledged
 		c.tear(n, "log/jetstream/*/streams/DB_REPLICATE/msgs/*.blk")
 	}
@@ -186,8 +186,8 @@ func (c *campaign) remove(n *node, patterns ...string) {
 	}
 }
 
-// spoil removes, shortens or overwrites one of the files.
-func (c *campaign) spoil(n *node, patterns ...string) {
+// spoil removes, shortens or overwrites one of the files, in one of the first ways.
+func (c *campaign) spoil(n *node, ways int, patterns ...string) {
 	files := c.files(n, patterns...)
 	if len(files) == 0 {
 		return // it was wiped
@@ -199,7 +199,7 @@ func (c *campaign) spoil(n *node, patterns ...string) {
 	}
 	size := max(info.Size(), 1)
 	how := ""
-	switch c.rng.IntN(3) {
+	switch c.rng.IntN(ways) {
 	case 0:
 		how, err = "removed", os.Remove(path)
 	case 1:
