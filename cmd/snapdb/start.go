@@ -14,6 +14,7 @@ import (
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/dashboard"
 	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
 )
 
 // explainStart says what to do about an error that kept a node from starting.
