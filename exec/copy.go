@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/snapdb/snapdb/exec/engine"
 	"github.com/snapdb/snapdb/subjects"
@@ -54,6 +55,9 @@ func (d *Database) copyTo(ctx context.Context, path string, check func(context.C
 func sound(ctx context.Context, c *engine.Conn) error {
 	stop := context.AfterFunc(ctx, c.Interrupt)
 	defer stop()
+	if err := c.LimitCache(); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadCopy, err)
+	}
 	found, err := c.QuickCheck()
 	switch {
 	case err != nil && ctx.Err() == nil:
@@ -107,9 +111,36 @@ func (d *Database) replace(path string, at Position, progress func(done, total i
 	}
 	// As large as the database, the WAL would slow every read; who still reads the
 	// old content keeps it until a later checkpoint.
+	stop := repeat(func() { _ = progress(0, 0) })
+	defer stop()
 	_, _, _, err = d.w.Checkpoint(true)
 	return err
 }
+
+// repeat calls f now and then, in a goroutine of its own, until it is stopped.
+func repeat(f func()) (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(repeatEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				return
+			case <-tick.C:
+				f()
+			}
+		}
+	}()
+	return func() {
+		close(end)
+		<-ended
+	}
+}
+
+// repeatEvery is how often something is said that takes long in one step.
+const repeatEvery = 200 * time.Millisecond
 
 // openCopy opens a file that must be a copy of this database at a position.
 func (d *Database) openCopy(path string, at Position) (*engine.Conn, error) {
@@ -119,6 +150,9 @@ func (d *Database) openCopy(path string, at Position) (*engine.Conn, error) {
 		return nil, fmt.Errorf("%w: %w", ErrBadCopy, err)
 	}
 	has, err := d.readPosition(c)
+	if err == nil {
+		err = c.LimitCache()
+	}
 	if err == nil && has != at {
 		err = fmt.Errorf("it is of position %d (%s), not %d (%s)", has.Number, has.Chain, at.Number, at.Chain)
 	}

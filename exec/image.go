@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/snapdb/snapdb/exec/engine"
 	"github.com/snapdb/snapdb/subjects"
@@ -134,31 +133,13 @@ func Image(ctx context.Context, from, to string, progress func(done, total int64
 func vacuumInto(ctx context.Context, c *engine.Conn, to string, progress func(done int64)) error {
 	stop := context.AfterFunc(ctx, c.Interrupt)
 	defer stop()
-	watching, end := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(imageEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-watching.Done():
-				return
-			case <-tick.C:
-				if info, err := os.Stat(to); err == nil {
-					progress(info.Size())
-				}
-			}
+	defer repeat(func() {
+		if info, err := os.Stat(to); err == nil {
+			progress(info.Size())
 		}
-	}()
-	err := c.Exec("PRAGMA page_size=4096; VACUUM INTO '" + strings.ReplaceAll(to, "'", "''") + "'")
-	end()
-	<-ended
-	return err
+	})()
+	return c.Exec("PRAGMA page_size=4096; VACUUM INTO '" + strings.ReplaceAll(to, "'", "''") + "'")
 }
-
-// imageEvery is how often the progress of an image is looked at.
-const imageEvery = 200 * time.Millisecond
 
 // unfit explains what SQLite says of a file.
 func unfit(err error) error {
@@ -191,7 +172,9 @@ func CheckImage(ctx context.Context, path string) error {
 		return fmt.Errorf("the file %w", unfit(err))
 	}
 	stop := context.AfterFunc(ctx, c.Interrupt)
-	err = checkImage(ctx, c)
+	if err = c.LimitCache(); err == nil {
+		err = checkImage(ctx, c)
+	}
 	stop()
 	err = errors.Join(err, c.Close())
 	switch {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 
 	lib "modernc.org/sqlite/lib"
@@ -16,7 +17,12 @@ const copyPages = 1024
 // error ends the copying, and dst then has what it had.
 //
 // See https://sqlite.org/c3ref/backup_finish.html.
-func (c *Conn) CopyTo(dst *Conn, progress func(done, total int) error) error {
+func (c *Conn) CopyTo(dst *Conn, progress func(done, total int) error) (err error) {
+	// Each page is written once: to keep many of them in memory would help nobody.
+	if err := dst.LimitCache(); err != nil {
+		return fmt.Errorf("copy: %w", err)
+	}
+	defer func() { err = errors.Join(err, dst.setCache(writerCacheKiB)) }()
 	name := cString(c.tls, "main")
 	defer free(c.tls, name)
 	backup := lib.Xsqlite3_backup_init(c.tls, dst.db, name, c.db, name)
@@ -41,6 +47,12 @@ func (c *Conn) CopyTo(dst *Conn, progress func(done, total int) error) error {
 	}
 	return fmt.Errorf("copy: %w", dst.failure(end))
 }
+
+// LimitCache makes the page cache of a connection that shall not execute SQL of clients
+// that of a reader: SQLite's memory is about twice what its cache may have.
+func (c *Conn) LimitCache() error { return c.setCache(readerCacheKiB) }
+
+func (c *Conn) setCache(kib int) error { return c.Exec(fmt.Sprintf("PRAGMA cache_size=-%d", kib)) }
 
 // QuickCheck reads the whole file and returns what is wrong with it, "" if nothing
 // is. It does not compare indexes with their tables.
