@@ -47,7 +47,7 @@ func foreign(t testing.TB, rows string) (packed *os.File, size, file int64) {
 // left are the files that there may be only while an import runs. Blobs that the log
 // names stay with it.
 func (c *cluster) left() (left []string) {
-	for _, pattern := range []string{"master/files/*", "master/blobs/*.*", "master/snapshots/*", "*/*.image*"} {
+	for _, pattern := range []string{"master/files/*", "master/blobs/*.*", "master/snapshots/imported*", "*/*.image*"} {
 		files, err := filepath.Glob(filepath.Join(c.dir, pattern))
 		if err != nil {
 			c.t.Fatal(err)

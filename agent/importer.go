@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,59 @@ type importer struct {
 	busy *importing            // the one that runs
 }
 
+// beginning is what a master writes down before it makes a database for an import, so
+// that the next start finds one that has got no content.
+type beginning struct {
+	DB    string `json:"db"`
+	After uint64 `json:"after"` // it was made after this position
+}
+
+func (i *importer) note() string { return filepath.Join(i.m.opts.Dir, "importing.json") }
+
+// begin writes a beginning down.
+func (i *importer) begin(db string) error {
+	data, err := json.Marshal(beginning{db, i.m.store.Catalog().Applied().Number})
+	if err == nil {
+		err = exec.WriteFile(i.note(), append(data, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("write down what is imported: %w", err)
+	}
+	return nil
+}
+
+// forget removes what begin has written.
+func (i *importer) forget() error {
+	if err := os.Remove(i.note()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget what was imported: %w", err)
+	}
+	return nil
+}
+
+// clean drops the database of an import that the last life of this master has begun and
+// not logged. Nobody has seen it since.
+func (i *importer) clean() error {
+	data, err := os.ReadFile(i.note())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var b beginning
+	if err == nil {
+		err = json.Unmarshal(data, &b)
+	}
+	if err != nil {
+		return fmt.Errorf("read what was imported: %w", err)
+	}
+	d, err := i.m.store.Database(b.DB)
+	if err == nil && d.Incarnation() > b.After && d.Applied().Number == d.Incarnation() {
+		if _, err := i.m.changeCatalog(exec.Command{Verb: exec.DropDatabase, Name: d.Name()}, i.quick(i.m.ctx)); err != nil {
+			return fmt.Errorf("drop database %s, whose import did not end: %w", d.Name(), err)
+		}
+		i.m.log.Info("a database whose import did not end was dropped", "database", d.Name())
+	}
+	return i.forget()
+}
+
 // importing is one import.
 type importing struct {
 	req    subjects.ImportRequest
@@ -78,8 +132,8 @@ func (i *importer) holds(db string) error {
 
 // answer begins an import, or says how it is.
 func (i *importer) answer(ctx context.Context, req *subjects.ImportRequest) (*subjects.ImportResponse, error) {
-	x, err := i.find(req)
-	if err != nil || x == nil {
+	x, news, err := i.find(req)
+	if err != nil || news {
 		return &subjects.ImportResponse{Stage: subjects.ImportChecking}, err
 	}
 	x.away.Reset(importPatience)
@@ -95,13 +149,13 @@ func (i *importer) answer(ctx context.Context, req *subjects.ImportRequest) (*su
 		switch {
 		case ended && err != nil:
 			return nil, err
-		case ended || state.Stage != began:
+		case ended, state.Stage != began && state.Stage != subjects.ImportDone: // which is not all of it
 			return &state, nil
 		}
 		select {
 		case <-heard:
 		case <-limit:
-			return &state, nil
+			return &subjects.ImportResponse{Stage: began, DB: state.DB, Position: state.Position}, nil
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
@@ -114,41 +168,46 @@ func (i *importer) stage(x *importing) subjects.ImportStage {
 	return x.state.Stage
 }
 
-// find returns the import that is asked about, beginning it if it is new; nil if it is
+// find returns the import that is asked about. If it is new it is begun, unless it is
 // only asked whether it would be refused.
-func (i *importer) find(req *subjects.ImportRequest) (*importing, error) {
+func (i *importer) find(req *subjects.ImportRequest) (x *importing, news bool, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if x := i.all[req.ID]; x != nil {
-		return x, nil
+		return x, false, nil
 	}
+	return nil, true, i.start(req)
+}
+
+// start begins an import. i.mu is held.
+func (i *importer) start(req *subjects.ImportRequest) error {
 	switch {
 	case req.ID == "" || req.Size < 0 || req.File < 0:
-		return nil, subjects.Errorf(subjects.CodeBadRequest, `an import needs an "id", and sizes that are not negative`)
+		return subjects.Errorf(subjects.CodeBadRequest, `an import needs an "id", and sizes that are not negative`)
 	case req.Cancel:
-		return nil, i.discard(req.Digest)
+		return i.discard(req.Digest)
 	case req.Begun:
-		return nil, subjects.Errorf(subjects.CodeUnavailable, "the master was restarted in the middle of the import; if database %s is there, it has all of it, or is empty and can be dropped", req.DB)
+		return subjects.Errorf(subjects.CodeUnavailable, "the master was restarted in the middle of the import; if database %s is there, it has all of it, and if not, nothing is left of it", req.DB)
 	}
 	if _, err := i.m.store.Check(exec.Command{Verb: exec.CreateDatabase, Name: req.DB}); err != nil {
-		return nil, err
+		return err
 	}
 	// The blob, and what it becomes: the file, the WAL, the database.
 	if err := i.m.keeper.room(req.Size + 3*req.File); err != nil {
-		return nil, err
+		return err
 	}
 	switch {
 	case req.Digest == "":
-		return nil, nil
+		return nil
 	case i.busy != nil:
-		return nil, subjects.Errorf(subjects.CodeBusy, "database %s is being imported: try again when that is done", i.busy.req.DB)
+		return subjects.Errorf(subjects.CodeBusy, "database %s is being imported: try again when that is done", i.busy.req.DB)
 	}
 	ctx, cancel := context.WithCancelCause(i.m.ctx)
 	x := &importing{req: *req, cancel: cancel, state: subjects.ImportResponse{Stage: subjects.ImportChecking, DB: req.DB},
 		away: time.AfterFunc(importPatience, func() { cancel(errAbandoned) })}
 	i.all[req.ID], i.busy = x, x
 	i.m.goes(func(context.Context) { i.run(ctx, x) })
-	return x, nil
+	return nil
 }
 
 // run carries an import out.
@@ -157,11 +216,12 @@ func (i *importer) run(ctx context.Context, x *importing) {
 	err := i.carryOut(ctx, x)
 	x.away.Stop()
 	x.cancel(nil)
+	i.mu.Lock()
+	i.busy = nil
 	if derr := i.discard(x.req.Digest); derr != nil {
 		i.m.log.Warn("cannot remove the file of an import", "digest", x.req.Digest, "error", derr)
 	}
-	i.mu.Lock()
-	x.ended, x.err, i.busy = true, err, nil
+	x.ended, x.err = true, err
 	state := x.state
 	i.mu.Unlock()
 	x.turn.ring()
@@ -186,20 +246,30 @@ func (i *importer) reach(x *importing, s subjects.ImportResponse) {
 	x.turn.ring()
 }
 
-// discard removes what was brought for an import, unless a command needs the same.
+// discard removes what was brought for an import, unless the one that runs or a command
+// needs the same. i.mu is held.
 func (i *importer) discard(digest string) error {
 	o := i.m.orders
-	if digest == "" || o.book.Digests()[digest] {
+	if digest == "" || i.busy != nil && i.busy.req.Digest == digest || o.book.Digests()[digest] {
 		return nil
 	}
 	return o.files.Discard(digest)
 }
 
-func (i *importer) carryOut(ctx context.Context, x *importing) error {
+func (i *importer) carryOut(ctx context.Context, x *importing) (err error) {
 	image, ref, err := i.check(ctx, x)
 	if err != nil {
 		return err
 	}
+	if err := i.begin(x.req.DB); err != nil {
+		image.Abort()
+		return err
+	}
+	defer func() {
+		if i.m.ctx.Err() == nil {
+			err = errors.Join(err, i.forget())
+		}
+	}()
 	w, err := i.create(ctx, x)
 	if err != nil {
 		image.Abort()

@@ -286,6 +286,9 @@ func (m *Master) open(ctx context.Context, ill map[*exec.Database]*illness) erro
 	if err := m.fleet.open(); err != nil {
 		return err
 	}
+	if err := m.importer.clean(); err != nil {
+		return err
+	}
 	if err := m.openDoors(); err != nil {
 		return err
 	}
