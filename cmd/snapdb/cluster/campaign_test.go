@@ -15,11 +15,13 @@ import (
 )
 
 // Of the campaign: repeat a failed one with the seed that it has printed, or go on
-// for longer.
+// for longer. With the build tag campaign it lasts ten minutes and knows more faults:
+//
+//	go test -tags campaign ./cmd/snapdb/cluster -run NothingThatHappens -v -timeout 0 -campaign.for 1h
 var (
 	campaignSeed   = flag.Uint64("campaign.seed", 0, "seed of what happens when and to whom; 0 takes a new one")
 	campaignRounds = flag.Int("campaign.rounds", 8, "how many rounds")
-	campaignFor    = flag.Duration("campaign.for", 0, "how long, instead of rounds")
+	campaignFor    = flag.Duration("campaign.for", campaignLasts, "how long, instead of rounds")
 	campaignOnly   = flag.String("campaign.only", "", "faults to choose from, separated by commas (default: all)")
 )
 
@@ -37,6 +39,9 @@ type campaign struct {
 	links map[*node]*link
 	disks map[*node]disk
 	next  int // number of the next slave
+	// spares says that the master loses snapshots, else that it loses databases: with
+	// both gone, and the log shortened, it can only say so.
+	spares bool
 }
 
 // fault is something bad that can happen. What it returns, if anything, ends it.
@@ -47,7 +52,7 @@ type fault struct {
 }
 
 func faults() []fault {
-	return []fault{
+	return append(longFaults(), []fault{
 		{"kill", 8, (*campaign).strikeKill},
 		{"freeze", 2, (*campaign).strikeFreeze},
 		{"cut", 3, (*campaign).strikeCut},
@@ -57,7 +62,7 @@ func faults() []fault {
 		{"loss", 3, (*campaign).strikeLoss},
 		{"member", 2, (*campaign).strikeMember},
 		{"schema", 2, (*campaign).strikeSchema},
-	}
+	}...)
 }
 
 func TestNothingThatHappensToAClusterLosesAnything(t *testing.T) {
@@ -82,6 +87,7 @@ func startCampaign(t *testing.T, rng *rand.Rand) *campaign {
 		flags = append(flags, "--log-keep", "0") // who is away needs a snapshot
 	}
 	c := &campaign{cluster: newCluster(t, 0, flags...), rng: rng, links: map[*node]*link{}, disks: map[*node]disk{}}
+	c.spares = rng.IntN(2) == 0
 	for range 3 {
 		c.join()
 	}

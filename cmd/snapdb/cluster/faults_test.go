@@ -116,14 +116,14 @@ func (c *campaign) strikeLoss() func() {
 	if n.running() {
 		n.kill()
 	}
-	switch c.rng.IntN(4) {
-	case 0:
+	switch kind := c.rng.IntN(3); {
+	case kind == 0:
 		c.remove(n, "*.db-wal", "*.db-shm")
-	case 1:
-		c.remove(n, "Load.db*")
-	case 2:
+	case kind == 1 && c.spares:
 		c.spoil(n, 3, "snapshots/*")
-	case 3: // a write to the log that had not ended, and so was not acknowledged
+	case kind == 1:
+		c.remove(n, "Load.db*")
+	default: // a write to the log that had not ended, and so was not acknowledged
 		c.tear(n, "log/jetstream/*/streams/DB_REPLICATE/msgs/*.blk")
 	}
 	return nil
