@@ -144,8 +144,9 @@ const repeatEvery = 200 * time.Millisecond
 
 // openCopy opens a file that must be a copy of this database at a position.
 func (d *Database) openCopy(path string, at Position) (*engine.Conn, error) {
-	// Not read-only: that would leave files beside it.
-	c, err := engine.Open(path, engine.Options{})
+	// Not read-only: that would leave files beside it. Nor with a WAL that is synced:
+	// the whole file would be, which is thrown away.
+	c, err := engine.Open(path, engine.Options{Scratch: true})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadCopy, err)
 	}
