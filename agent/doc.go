@@ -22,6 +22,14 @@
 // The next group begins as soon as the last is committed; nobody waits for
 // slaves but the clients that asked to.
 //
+// # Imports and dumps
+//
+// A client brings a file as a blob; the master checks it, makes the database and logs
+// one message that names the blob (importer.go). Every node fetches it and makes it its
+// own, the master like all others, so that the same path serves restarts, slaves that
+// were away, and the log's replay. For a dump a node lends a copy (package lend), which
+// the client fetches piece by piece and turns into what it wants.
+//
 // # Staying equal
 //
 // The keeper of the master takes snapshots and shortens the log up to them. When a

@@ -16,7 +16,20 @@ func (m *Master) Waiting(db string) int {
 // Impatient makes a master end idle transactions, long ones, and what runs in a
 // database that is dropped, sooner than usual.
 func (o *MasterOptions) Impatient(idle, wanted, total, drop time.Duration) {
-	o.patience = patience{idle: idle, wanted: wanted, total: total, drop: drop}
+	o.patience = patience{idle: idle, wanted: wanted, total: total, drop: drop, away: usualPatience().away}
+}
+
+// Hasty makes a master take clients that do not ask how their import is for gone soon.
+func (o *MasterOptions) Hasty(away time.Duration) {
+	o.patience = usualPatience()
+	o.patience.away = away
+}
+
+// Importing says whether an import is under way.
+func (m *Master) Importing() bool {
+	m.importer.mu.Lock()
+	defer m.importer.mu.Unlock()
+	return m.importer.busy != nil
 }
 
 // Expired says whether the transaction of a session was ended for it.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/snapshot"
@@ -67,9 +69,11 @@ func TestImportedFileIsTheSameOnEveryNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.DB != "Shop" || resp.Position == 0 || strings.Join(resp.Applied, " ") != "snap1 snap2" || strings.Join(resp.Pending, " ") != "away" || stages[len(stages)-1] != subjects.ImportDone {
+	// On a busy machine a slave may have left those that are waited for.
+	if resp.DB != "Shop" || resp.Position == 0 || len(resp.Applied)+len(resp.Pending) != 3 || !slices.Contains(resp.Pending, "away") || stages[len(stages)-1] != subjects.ImportDone {
 		t.Errorf("%+v after %v", resp, stages)
 	}
+	c.untilInSync("snap1", "snap2")
 	if got := c.rows("Shop", "SELECT count(*), count(DISTINCT b) FROM t"); got != "20000 20000" {
 		t.Errorf("%s rows", got)
 	}
@@ -100,6 +104,28 @@ func TestImportedFileIsTheSameOnEveryNode(t *testing.T) {
 	c.startSlave("late")
 	c.untilInSync("snap1", "snap2", "away", "new", "late")
 	c.same()
+}
+
+func TestImportWhoseClientIsGoneLeavesNothing(t *testing.T) {
+	t.Parallel()
+	o := agent.MasterOptions{}
+	o.Hasty(time.Millisecond)
+	c := newCluster(t, o, "snap1")
+	packed, size, file := foreign(t, "30000")
+	digest, err := c.c.PutBlob(testContext(t), packed, size, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var resp subjects.ImportResponse
+	ask(t, c.nats(), subjects.Import, subjects.ImportRequest{ID: "x", DB: "a", Digest: digest, Size: size, File: file}, &resp)
+	if resp.Stage != subjects.ImportChecking {
+		t.Errorf("%+v", resp)
+	}
+	until(t, "it is given up", func() bool { return !c.m.Importing() })
+	if got := c.rows("", "SHOW DATABASES"); got != "" {
+		t.Errorf("databases %q", got)
+	}
+	until(t, "nothing is left", func() bool { return len(c.left()) == 0 })
 }
 
 // Whoever gives up an import, or goes away, leaves nothing; nor does a refused one.

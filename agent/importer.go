@@ -21,9 +21,6 @@ import (
 
 // Times of an import.
 const (
-	// importPatience is how long a client may not ask how its import is: it has given
-	// it up then.
-	importPatience = 15 * time.Second
 	// importPoll is how long an answer waits for something to have changed.
 	importPoll = time.Second
 	// importKept is how long the end of an import is remembered.
@@ -136,7 +133,7 @@ func (i *importer) answer(ctx context.Context, req *subjects.ImportRequest) (*su
 	if err != nil || news {
 		return &subjects.ImportResponse{Stage: subjects.ImportChecking}, err
 	}
-	x.away.Reset(importPatience)
+	x.away.Reset(i.m.opts.patience.away)
 	if req.Cancel {
 		x.cancel(errCancelled)
 	}
@@ -204,7 +201,7 @@ func (i *importer) start(req *subjects.ImportRequest) error {
 	}
 	ctx, cancel := context.WithCancelCause(i.m.ctx)
 	x := &importing{req: *req, cancel: cancel, state: subjects.ImportResponse{Stage: subjects.ImportChecking, DB: req.DB},
-		away: time.AfterFunc(importPatience, func() { cancel(errAbandoned) })}
+		away: time.AfterFunc(i.m.opts.patience.away, func() { cancel(errAbandoned) })}
 	i.all[req.ID], i.busy = x, x
 	i.m.goes(func(context.Context) { i.run(ctx, x) })
 	return nil

@@ -29,10 +29,12 @@ type patience struct {
 	total time.Duration
 	// drop is how long running writes may go on when their database is dropped.
 	drop time.Duration
+	// away is how long it may not ask how its import is: it has given that up then.
+	away time.Duration
 }
 
 func usualPatience() patience {
-	return patience{idle: 30 * time.Second, wanted: 5 * time.Second, total: 60 * time.Second, drop: 5 * time.Second}
+	return patience{idle: 30 * time.Second, wanted: 5 * time.Second, total: 60 * time.Second, drop: 5 * time.Second, away: 15 * time.Second}
 }
 
 // session is what the master remembers between the requests of one client: its

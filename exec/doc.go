@@ -16,6 +16,14 @@
 // (synchronous=NORMAL); the file then says an older position and the log is
 // replayed from there. The log is the truth, not the file.
 //
+// # Files in and out
+//
+// A database may begin with the content of a file of another program: [Image] makes a
+// compact copy, [CheckImage] says whether the cluster's rules allow all of it, and the
+// first message of the database, which names it, makes it the content in one SQLite
+// transaction (image.go). The other way, [Strip] and [Dump] make of a copy what any
+// program can read.
+//
 // # What it is not
 //
 // It knows nothing of NATS, of slaves or of who is asking: a caller (package

@@ -200,6 +200,34 @@ func TestFilesThatCannotBeImportedSayWhy(t *testing.T) {
 	}
 }
 
+// Of a program that crashed in the middle of a transaction, the journal must be rolled
+// back before anybody reads: not by an import, which changes nothing.
+func TestHotJournalIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(tempDir(t), "live.db")
+	writer := keep(t, path, "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL; CREATE TABLE t (a, b); PRAGMA cache_size=10; "+
+		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 5000) INSERT INTO t SELECT i, randomblob(50) FROM n; BEGIN; UPDATE t SET b = randomblob(50)")
+	defer writer.Close()
+	crashed := filepath.Join(tempDir(t), "crashed.db")
+	for _, suffix := range []string{"", "-journal"} {
+		data, err := os.ReadFile(path + suffix)
+		if err == nil {
+			err = os.WriteFile(crashed+suffix, data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := contents(t, crashed)
+	err := exec.Image(context.Background(), crashed, filepath.Join(tempDir(t), "image"), nil)
+	if why := "its last transaction must be rolled back first"; !errors.Is(err, exec.ErrUnfit) || !strings.Contains(err.Error(), why) {
+		t.Errorf("%v\nwant: %s", err, why)
+	}
+	if !bytes.Equal(before, contents(t, crashed)) {
+		t.Error("the file was changed")
+	}
+}
+
 func TestLockedFileIsNotWaitedForForever(t *testing.T) {
 	t.Parallel()
 	locked := foreign(t, everything)

@@ -20,7 +20,7 @@ import (
 
 func dbCommand() *cobra.Command {
 	return group("db", "look at the databases of a cluster",
-		"db shows the databases of a cluster: how far each node has come (ls), and whether\nall hold the same content (status). snapshot makes the master keep a copy of one as it\nis now.",
+		"db shows the databases of a cluster: how far each node has come (ls), and whether\nall hold the same content (status). snapshot makes the master keep a copy of one as it\nis now. import makes a database of a SQLite file, dump writes one out.",
 		dbListCommand(), dbStatusCommand(), dbSnapshotCommand(), dbImportCommand(), dbDumpCommand())
 }
 
