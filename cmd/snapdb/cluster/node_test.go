@@ -10,6 +10,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,6 +32,7 @@ type node struct {
 	name string
 	args []string
 	env  []string // beside the test's own
+	by   []string // a command that runs the program; none: it is run itself
 	dir  string   // data directory, "" for none
 
 	output string // file with everything it has written, over all its lives
@@ -71,7 +73,8 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	defer out.Close() // the process has its own
-	n.cmd = osexec.Command(program(n.t), n.args...)
+	command := append(append(slices.Clone(n.by), program(n.t)), n.args...)
+	n.cmd = osexec.Command(command[0], command[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = out, out
 	n.cmd.Env = append(os.Environ(), n.env...)
 	// It must not outlive a test run that is itself killed.
