@@ -101,6 +101,9 @@ func TestImportedFileIsTheSameOnEveryNode(t *testing.T) {
 	c.do("b", "DROP TABLE t")
 	c.do("c", "INSERT INTO t VALUES (-1, 'written after')")
 	c.untilTrimmed(resp.Position)
+	if blobs, err := filepath.Glob(filepath.Join(c.dir, "master/blobs/*")); err != nil || len(blobs) > 2 {
+		t.Errorf("blobs of the two later images: %q, %v", blobs, err)
+	}
 	c.startSlave("late")
 	c.untilInSync("snap1", "snap2", "away", "new", "late")
 	c.same()

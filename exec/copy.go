@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/snapdb/snapdb/exec/engine"
@@ -73,8 +74,8 @@ func sound(ctx context.Context, c *engine.Conn) error {
 // Replace makes the content of a file that Copy made that of this database, in one
 // transaction: who reads sees the old content, and then the new. The file must be of
 // this incarnation and of position at, or the error wraps ErrBadCopy and the database
-// stays what it was. progress, which may be nil, is called now and then; its error
-// gives it up.
+// stays what it was. progress, which may be nil, is called now and then, with zeros when
+// nothing is known; its error gives it up.
 func (d *Database) Replace(path string, at Position, progress func(done, total int) error) (err error) {
 	defer func() {
 		if err != nil {
@@ -99,8 +100,16 @@ func (d *Database) replace(path string, at Position, progress func(done, total i
 	if d.closed {
 		return ErrClosed
 	}
+	// With a WAL as large as the database its commit takes long, and a checkpoint.
+	var one sync.Mutex
+	step := func(done, total int) error {
+		one.Lock()
+		defer one.Unlock()
+		return progress(done, total)
+	}
+	defer repeat(func() { _ = step(0, 0) })()
 	d.w.BeginRequest()
-	if err := src.CopyTo(d.w, progress); err != nil {
+	if err := src.CopyTo(d.w, step); err != nil {
 		return errors.Join(err, d.afterFault())
 	}
 	d.applied.Store(&at)
@@ -111,8 +120,6 @@ func (d *Database) replace(path string, at Position, progress func(done, total i
 	}
 	// As large as the database, the WAL would slow every read; who still reads the
 	// old content keeps it until a later checkpoint.
-	stop := repeat(func() { _ = progress(0, 0) })
-	defer stop()
 	_, _, _, err = d.w.Checkpoint(true)
 	return err
 }
