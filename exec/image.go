@@ -119,13 +119,17 @@ func Image(ctx context.Context, from, to string, progress func(done, total int64
 		})
 		err = errors.Join(err, c.Close())
 	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	if err == nil {
+	switch err = unfit(err); {
+	case ctx.Err() != nil:
+		err = fmt.Errorf("read %s: %w", from, context.Cause(ctx))
+	case err == nil:
 		return nil
+	case errors.Is(err, ErrUnfit):
+		err = fmt.Errorf("%s %w", from, err)
+	default:
+		err = fmt.Errorf("read %s: %w", from, err)
 	}
-	return errors.Join(fmt.Errorf("%s %w", from, unfit(err)), removeDatabase(to))
+	return errors.Join(err, removeDatabase(to))
 }
 
 // vacuumInto makes a compact copy. That is as fast as SQLite's backup, which cannot
