@@ -19,7 +19,7 @@ import (
 // master nor slave holds them in memory.
 func TestLargeTransactionsReplicateWholeInBoundedMemory(t *testing.T) {
 	t.Parallel()
-	rows, blobs := 200_000, 20
+	rows, blobs := 60_000, 20
 	if *large {
 		rows, blobs = 1_000_000, 100
 	}
