@@ -170,6 +170,9 @@ func (l *lane) next() []*subjects.Message {
 		for n < len(l.queue) && n < mergeMessages && (n == 0 || size+len(l.queue[n].Data) <= mergeBytes) {
 			size += len(l.queue[n].Data)
 			n++
+			if subjects.VerifyOf(l.queue[n-1].Data) != "" {
+				break // what the copy holds just then is asked for
+			}
 		}
 		batch := l.queue[:n:n]
 		l.queue = l.queue[n:]
@@ -228,6 +231,9 @@ func (l *lane) apply(batch []*subjects.Message) (int, error) {
 	l.shown, l.statements = time.Now(), 0
 	n, err := l.db.Apply(l.s.work, batch, exec.Source{OpenBlob: l.openBlob, Image: l.fetchImage, Progress: l.progress})
 	if n > 0 {
+		if how := subjects.VerifyOf(batch[n-1].Data); how != "" {
+			l.s.prove(l.db, batch[n-1], how)
+		}
 		l.tellApplied(batch[n-1].Position)
 	}
 	var diverged *exec.DivergedError

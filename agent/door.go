@@ -45,6 +45,8 @@ func (m *Master) openDoors() error {
 		"metrics":  {subjects.ClusterMetrics, m.behind(func(_ *demand, answer reply) { m.answerMetrics(answer) })},
 		"forget":   {subjects.Forget, m.behind(func(r *demand, answer reply) { m.answerForget(r.data, answer) })},
 		"snapshot": {subjects.SnapshotTake, m.behind(answerJSON(m.ctx, m.keeper.snapshot))},
+		"verify":   {subjects.Verify, m.behind(answerJSON(m.ctx, m.verifier.verify))},
+		"verified": {subjects.Verified, m.behind(answerJSON(m.ctx, m.verifier.onReport))},
 		"copy":     {subjects.Copy, m.behind(m.answerCopy)},
 		"import":   {subjects.Import, m.behind(answerJSON(m.ctx, m.importer.answer))},
 		"blob":     {subjects.BlobGet, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},

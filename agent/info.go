@@ -40,6 +40,7 @@ func (m *Master) Info(ctx context.Context) subjects.ClusterInfoResponse {
 	if size, err := m.keeper.snaps.Size(); err == nil {
 		info.SnapshotBytes = uint64(size)
 	}
+	info.Verified = m.verifier.results()
 	info.Snapshots = map[string]subjects.Snapshot{}
 	for _, d := range m.store.Databases() {
 		if snap, ok := m.keeper.snaps.Newest(d.Incarnation()); ok {

@@ -172,7 +172,7 @@ func (k *keeper) due(d *exec.Database, long bool) bool {
 		since = time.UnixMilli(snap.Taken)
 	}
 	head := d.Head()
-	changed := snap.Head != head && head.Position != head.Incarnation
+	changed := k.m.verifier.changed(snap.Head, head) && head.Position != head.Incarnation
 	return wanted || changed && (long || time.Since(since) >= k.m.opts.SnapshotEvery)
 }
 

@@ -43,6 +43,9 @@ type MasterOptions struct {
 	// SnapshotEvery is how old the snapshot of a database that changes gets; 0:
 	// DefaultSnapshotEvery.
 	SnapshotEvery time.Duration
+	// VerifyEvery is how often a database that changes is compared on all nodes; 0:
+	// DefaultVerifyEvery, negative: only when somebody asks.
+	VerifyEvery time.Duration
 	// DiskReserve is the free space in bytes below which writes are refused;
 	// 0: DefaultDiskReserve.
 	DiskReserve uint64
@@ -80,6 +83,7 @@ type Master struct {
 	journal  *journal
 	fleet    *fleet
 	keeper   *keeper
+	verifier *verifier
 	orders   *orders
 	importer *importer
 	shelf    *lend.Shelf
@@ -126,6 +130,9 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 	if o.SnapshotEvery == 0 {
 		o.SnapshotEvery = DefaultSnapshotEvery
 	}
+	if o.VerifyEvery == 0 {
+		o.VerifyEvery = DefaultVerifyEvery
+	}
 	if o.LogKeep == 0 {
 		o.LogKeep = DefaultLogKeep
 		if o.MaxLogBytes > 0 {
@@ -170,6 +177,7 @@ func (m *Master) start(ctx context.Context) error {
 	if err := m.identify(ctx); err != nil {
 		return err
 	}
+	m.verifier = newVerifier(m)
 	if m.keeper, err = openKeeper(m); err != nil {
 		return err
 	}
@@ -295,6 +303,7 @@ func (m *Master) open(ctx context.Context, ill map[*exec.Database]*illness) erro
 	m.goes(m.fleet.run)
 	m.goes(m.orders.run)
 	m.goes(m.keeper.run)
+	m.goes(m.verifier.run)
 	return nil
 }
 

@@ -89,6 +89,7 @@ type Slave struct {
 	spoilt   atomic.Pointer[string] // digest of a snapshot that did not arrive well
 	unseeded atomic.Int32           // attempts to replace copies that failed since one did not
 	reader   *reader
+	prover   *prover
 	online   bell          // rung when the connection is there again
 	quiet    bell          // rung when a lane becomes idle
 	advance  bell          // rung when something was applied or heads came
@@ -131,7 +132,7 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 	s := &Slave{
 		o: o, boot: randomID(), started: time.Now(), changed: make(chan struct{}, 1), done: make(chan struct{}),
 		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, heals: map[uint64]heals{}, unbuilt: map[string]error{}, wire: newLogWire(), crew: newCrew(maxQueries), lanes: newCrew(math.MaxInt),
-		host: &machine{dir: o.Dir},
+		host: &machine{dir: o.Dir}, prover: newProver(),
 	}
 	s.log = slog.New(teeHandler{o.Logger.Handler(), s.wire.handler()})
 	var err error

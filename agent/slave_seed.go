@@ -353,11 +353,16 @@ func (l *lane) damage(err error) bool {
 	if !exec.Damaged(err) {
 		return false
 	}
+	l.ruin(err.Error())
+	return true
+}
+
+// ruin notes how the file of the copy is damaged.
+func (l *lane) ruin(how string) {
 	l.mu.Lock()
 	l.damaged = true
 	l.mu.Unlock()
-	l.fail(subjects.StateDiverged, fmt.Sprintf("its file is damaged: %v", err))
-	return true
+	l.fail(subjects.StateDiverged, "its file is damaged: "+how)
 }
 
 // heals counts how often a copy was healed lately.

@@ -58,6 +58,8 @@ type call struct {
 	waiter   *waiter              // once it is in the ledger; guarded by the fleet's lock
 	hurried  bool                 // the ledger shall not wait; guarded likewise
 	inTx     *transaction         // takes over the writer instead of being executed
+	verify   subjects.VerifyMode  // asks for a comparison instead of executing anything
+	compares func(*comparing)     // told of it, before the answer
 }
 
 // writer executes the writes of one database, one group after another.
@@ -275,12 +277,16 @@ func (w *writer) group(ctx context.Context) {
 		if c == nil {
 			break
 		}
-		if c.inTx != nil {
+		if c.inTx != nil || c.verify != "" {
 			if len(done) > 0 {
 				w.putBack(c)
 				break
 			}
-			w.transact(ctx, g, c)
+			if c.inTx != nil {
+				w.transact(ctx, g, c)
+			} else {
+				w.compare(ctx, g, c)
+			}
 			return
 		}
 		later, err := w.execute(g, c, until)
@@ -366,6 +372,19 @@ func (w *writer) execute(g *exec.Group, c *call, until time.Time) (later bool, e
 	return false, tx.Abort()
 }
 
+// compare logs that all nodes shall compare what they hold, and holds on to what this
+// one does.
+func (w *writer) compare(ctx context.Context, g *exec.Group, c *call) {
+	w.setRunning(nil)
+	before := w.db.Head()
+	g.Verify(c.verify)
+	w.publish(ctx, g, []*call{c}, func(position uint64) {
+		if w.db.Applied().Number == position {
+			c.compares(w.m.verifier.begin(w.db, before, c.verify))
+		}
+	})
+}
+
 // conclude logs and commits a group and hands its clients to the ledger.
 func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 	if g.Len() == 0 {
@@ -377,6 +396,12 @@ func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 		}
 		return
 	}
+	w.publish(ctx, g, done, func(uint64) {})
+}
+
+// publish logs and commits a group that is not empty. committed is called before anybody
+// hears of it.
+func (w *writer) publish(ctx context.Context, g *exec.Group, done []*call, committed func(position uint64)) {
 	body, err := g.Seal()
 	if err != nil {
 		w.abandon(g, done, err)
@@ -402,6 +427,7 @@ func (w *writer) conclude(ctx context.Context, g *exec.Group, done []*call) {
 		w.log.Error("the log has a group that this copy could not commit; replaying", "position", position, "error", err)
 		w.stop(fmt.Errorf("it is behind the log after %w; it recovers by itself", err))
 	}
+	committed(position)
 	w.m.fleet.logged(w, position, done, err != nil)
 	if err != nil {
 		w.m.recover(w, position)

@@ -49,6 +49,13 @@ type Checksum struct {
 //
 // The end of ctx interrupts the reading.
 func (s *Snapshot) Checksum(ctx context.Context) (*Checksum, error) {
+	return s.ChecksumGently(ctx, func() {})
+}
+
+// ChecksumGently is Checksum that calls rest after every few rows, which may take its
+// time.
+func (s *Snapshot) ChecksumGently(ctx context.Context, rest func()) (*Checksum, error) {
+	s.rest = rest
 	stop := context.AfterFunc(ctx, s.Interrupt)
 	defer stop()
 	sum, err := s.checksum()
@@ -166,6 +173,21 @@ func (s *Snapshot) contentQuery(table string, withoutRowID bool) (string, error)
 	return query, nil
 }
 
+// Integrity reads the whole file, compares indexes with their tables, and returns what
+// is wrong, "" if nothing is. The end of ctx interrupts it.
+func (s *Snapshot) Integrity(ctx context.Context) (string, error) {
+	stop := context.AfterFunc(ctx, s.Interrupt)
+	defer stop()
+	found, err := s.c.IntegrityCheck()
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(err, context.Cause(ctx))
+	}
+	if err != nil {
+		return "", fmt.Errorf("check of %s: %w", s.d.name, err)
+	}
+	return found, nil
+}
+
 // hiddenVirtual is what PRAGMA table_xinfo says of a virtual generated column.
 const hiddenVirtual = 2
 
@@ -188,6 +210,9 @@ func (s *Snapshot) each(sql string, f func(row *engine.Stmt), args ...subjects.V
 	}
 }
 
+// restRows is after how many rows a checksum may rest.
+const restRows = 64
+
 // digest adds all rows of a query to d and counts them.
 func (s *Snapshot) digest(sql string, d *digest) (rows int64, err error) {
 	n := -1
@@ -198,7 +223,9 @@ func (s *Snapshot) digest(sql string, d *digest) (rows int64, err error) {
 		for i := range n {
 			d.value(row.Column(i))
 		}
-		rows++
+		if rows++; rows%restRows == 0 {
+			s.rest()
+		}
 	})
 	return rows, err
 }

@@ -44,6 +44,7 @@ type Group struct {
 	large   Spill  // holds all of them instead of body, if one was large
 	ids     bool   // one of them has a repeat-safe id
 	touched bool   // one of them touched planner statistics
+	verify  subjects.VerifyMode
 	ended   bool
 }
 
@@ -60,6 +61,10 @@ func (d *Database) Begin() (*Group, error) {
 
 // Len is the number of transactions accepted so far.
 func (g *Group) Len() int { return g.n }
+
+// Verify makes the group, which must have no transactions and gets none, one that asks
+// all nodes to compare what they hold.
+func (g *Group) Verify(how subjects.VerifyMode) { g.verify = how }
 
 // Full says whether the group should take no further transaction.
 func (g *Group) Full() bool {
@@ -287,6 +292,10 @@ func (g *Group) replay() error {
 func (g *Group) Seal() ([]byte, error) {
 	if err := g.d.w.CacheFlush(); err != nil {
 		return nil, fmt.Errorf("flush pages: %w", err)
+	}
+	if g.verify != "" {
+		g.body = subjects.AppendBody(g.body[:0], &subjects.Body{DB: g.d.name, Engine: g.d.engine, Verify: g.verify})
+		return g.body, nil
 	}
 	if g.large == nil {
 		g.body = subjects.EndBody(g.body)

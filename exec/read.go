@@ -22,6 +22,8 @@ type Snapshot struct {
 	d *Database
 	c *reader
 
+	rest func() // called now and then by a checksum
+
 	life   sync.Mutex // guards closed, for Interrupt
 	closed bool       // the connection may be somebody else's
 }

@@ -181,6 +181,9 @@ func TestBodyRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := genBody().Draw(t, "body")
 		data := subjects.AppendBody(nil, &want)
+		if v := subjects.VerifyOf(data); v != want.Verify {
+			t.Fatalf("%s asks for the comparison %q", data, v)
+		}
 		if err := subjects.DecodeBody(data, &got); err != nil {
 			t.Fatalf("%s: %v", data, err)
 		}

@@ -211,6 +211,8 @@ type ClusterInfoResponse struct {
 	// SnapshotBytes is the size of all snapshots, Snapshots the newest by database.
 	SnapshotBytes uint64              `json:"snapshot_bytes"`
 	Snapshots     map[string]Snapshot `json:"snapshots,omitempty"`
+	// Verified is the last comparison of each database on all nodes.
+	Verified map[string]Verification `json:"verified,omitempty"`
 	// Connections are those to the broker, the master's own included.
 	Connections int    `json:"connections"`
 	OS          string `json:"os"`

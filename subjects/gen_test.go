@@ -76,7 +76,9 @@ func genBody() *rapid.Generator[subjects.Body] {
 			}
 			return b
 		}
-		b.Txns = rapid.SliceOfN(genTxn(), 0, 4).Draw(t, "txns")
+		if b.Verify = rapid.SampledFrom([]subjects.VerifyMode{"", "", subjects.VerifyContent, subjects.VerifyDeep}).Draw(t, "verify"); b.Verify == "" {
+			b.Txns = rapid.SliceOfN(genTxn(), 0, 4).Draw(t, "txns")
+		}
 		return b
 	})
 }

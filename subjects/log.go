@@ -1,6 +1,7 @@
 package subjects
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -125,4 +126,27 @@ type Body struct {
 	// Image is set in the first message of a database that was imported, which has no
 	// transactions then.
 	Image *ImageRef
+	// Verify is set in a message that changes nothing: every node compares what it
+	// holds just there.
+	Verify VerifyMode
+}
+
+// VerifyMode is how thoroughly nodes compare what they hold.
+type VerifyMode string
+
+// The ways to compare.
+const (
+	VerifyContent VerifyMode = "content" // every row, and the schema
+	VerifyDeep    VerifyMode = "deep"    // and that each file is sound, indexes included
+)
+
+// VerifyOf says whether the body of a log message asks for a comparison, without
+// decoding it; "" if not. Of what is no body of a message it may say anything.
+func VerifyOf(body []byte) VerifyMode {
+	for _, v := range []VerifyMode{VerifyContent, VerifyDeep} {
+		if bytes.HasSuffix(body, []byte(`,"verify":"`+string(v)+`"}`)) {
+			return v
+		}
+	}
+	return ""
 }

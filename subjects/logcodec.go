@@ -87,6 +87,10 @@ func AppendBody(dst []byte, b *Body) []byte {
 		dst = append(appendBlobRef(dst, b.Image.BlobRef), `,"file":`...)
 		return append(strconv.AppendInt(dst, b.Image.File, 10), "}}"...)
 	}
+	if b.Verify != "" {
+		dst = appendString(append(appendBodyHead(dst, b.DB, b.Engine), `,"verify":`...), string(b.Verify))
+		return append(dst, '}')
+	}
 	dst = BeginBody(dst, b.DB, b.Engine)
 	for i := range b.Txns {
 		if i > 0 {
@@ -205,6 +209,7 @@ func DecodeBody(data []byte, b *Body) error {
 		txns
 		blob
 		image
+		verify
 	)
 	var seen fields
 	for key := s.firstKey(); key != nil; key = s.nextKey() {
@@ -237,6 +242,12 @@ func DecodeBody(data []byte, b *Body) error {
 			s.once(&seen, image, key)
 			b.Image = new(ImageRef)
 			s.blobRef(&b.Image.BlobRef, &b.Image.File)
+		case "verify":
+			s.once(&seen, verify, key)
+			b.Verify = VerifyMode(s.str())
+			if s.err == nil && b.Verify != VerifyContent && b.Verify != VerifyDeep {
+				s.fail("verify: %q or %q expected", VerifyContent, VerifyDeep)
+			}
 		default:
 			s.unknown(key)
 		}
@@ -244,8 +255,8 @@ func DecodeBody(data []byte, b *Body) error {
 	s.need(seen, v, "v")
 	s.need(seen, db, "db")
 	s.need(seen, engine, "engine")
-	if s.err == nil && bits.OnesCount(uint(seen&(txns|blob|image))) != 1 {
-		s.fail("either transactions, a blob or an image expected")
+	if s.err == nil && bits.OnesCount(uint(seen&(txns|blob|image|verify))) != 1 {
+		s.fail("either transactions, a blob, an image or verify expected")
 	}
 	return s.end()
 }

@@ -45,6 +45,10 @@ const (
 	Forget = "cluster.forget"
 	// ClusterMetrics answers with what the master has counted.
 	ClusterMetrics = "cluster.metrics"
+	// Verify is where the master is asked to compare a database on all nodes, Verified
+	// where slaves tell it what they hold.
+	Verify   = "db.verify"
+	Verified = "cluster.verified"
 	// SnapshotTake is where the master is asked for a snapshot of a database.
 	SnapshotTake = "db.snapshot"
 	// Import is where the master is asked to make a database of a file, Copy where it

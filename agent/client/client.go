@@ -238,6 +238,20 @@ func (c *Client) Snapshot(ctx context.Context, db string) (*subjects.Snapshot, e
 	return snap, nil
 }
 
+// Verify has a database compared on all nodes. The result may be that nothing is
+// proven; an error is that nothing was compared.
+func (c *Client) Verify(ctx context.Context, db string, deep bool) (*subjects.Verification, error) {
+	req := subjects.VerifyRequest{DB: db, Deep: deep}
+	if end, ok := ctx.Deadline(); ok {
+		req.TimeoutMS = max(time.Until(end).Milliseconds()*9/10, 1) // the answer has to get here
+	}
+	v := new(subjects.Verification)
+	if err := c.doJSON(ctx, subjects.Verify, req, v); err != nil {
+		return nil, fmt.Errorf("verify %s: %w", db, err)
+	}
+	return v, nil
+}
+
 // Ctl gives a command straight to node id, without a record at the master, and
 // returns how it stands there; one that failed is not an error here.
 func (c *Client) Ctl(ctx context.Context, id string, req *subjects.CtlRequest) (*subjects.CtlResponse, error) {

@@ -56,8 +56,13 @@ func (c *Conn) setCache(kib int) error { return c.Exec(fmt.Sprintf("PRAGMA cache
 
 // QuickCheck reads the whole file and returns what is wrong with it, "" if nothing
 // is. It does not compare indexes with their tables.
-func (c *Conn) QuickCheck() (string, error) {
-	st, _, err := c.Prepare("PRAGMA quick_check(1)", 0, GuardNone)
+func (c *Conn) QuickCheck() (string, error) { return c.check("PRAGMA quick_check(1)") }
+
+// IntegrityCheck is QuickCheck that also compares indexes with their tables.
+func (c *Conn) IntegrityCheck() (string, error) { return c.check("PRAGMA integrity_check(1)") }
+
+func (c *Conn) check(pragma string) (string, error) {
+	st, _, err := c.Prepare(pragma, 0, GuardNone)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Bounds of what proving costs a node.
+const (
+	// proofSlice is how long the reading for a proof goes on without a rest, and
+	// proofRest how long it then rests: a fifth of a core.
+	proofSlice = 5 * time.Millisecond
+	proofRest  = 20 * time.Millisecond
+	// proofGentle is how long it goes on so; then it hurries, because SQLite's WAL
+	// grows as long as somebody reads an old state.
+	proofGentle = 30 * time.Second
+	// proofLasts is when it is given up.
+	proofLasts = 10 * time.Minute
+	// proofTables is how many tables a report tells of.
+	proofTables = 4096
+)
+
+// errProofBusy: a proof of the same node is still under way.
+var errProofBusy = errors.New("the node is still busy with an earlier comparison")
+
+// prover sums up what a node holds of a database at one position: one after the other,
+// in the background.
+type prover struct {
+	turn chan struct{} // holds a token while one is at work
+}
+
+func newProver() *prover { return &prover{turn: make(chan struct{}, 1)} }
+
+// proof is what a node holds at one position, while it is being found out.
+type proof struct {
+	p    *prover
+	snap *exec.Snapshot
+	how  subjects.VerifyMode
+}
+
+// begin holds on to what a database holds now, which must be its state at a position.
+// The caller must run the proof.
+func (p *prover) begin(d *exec.Database, at uint64, how subjects.VerifyMode) (*proof, error) {
+	select {
+	case p.turn <- struct{}{}:
+	default:
+		return nil, errProofBusy
+	}
+	snap, err := d.Read(context.Background(), time.Now().Add(proofLasts), subjects.Counters{})
+	if err == nil && snap.Position().Number != at {
+		snap.Close()
+		err = errors.New("the copy went on meanwhile")
+	}
+	if err != nil {
+		<-p.turn
+		return nil, err
+	}
+	return &proof{p, snap, how}, nil
+}
+
+// run sums up. What goes wrong is part of the report.
+func (f *proof) run(ctx context.Context) *subjects.VerifyReport {
+	defer func() {
+		f.snap.Close()
+		<-f.p.turn
+	}()
+	r := &subjects.VerifyReport{V: subjects.Version}
+	begun := time.Now()
+	slice := begun
+	sum, err := f.snap.ChecksumGently(ctx, func() {
+		if now := time.Now(); now.Sub(slice) >= proofSlice && now.Sub(begun) < proofGentle {
+			sleep(ctx, proofRest)
+			slice = time.Now()
+		}
+	})
+	if err == nil && f.how == subjects.VerifyDeep {
+		r.Damage, err = f.snap.Integrity(ctx)
+	}
+	switch {
+	case exec.Damaged(err):
+		r.Damage = err.Error()
+		return r
+	case err != nil:
+		r.Failed = err.Error()
+		return r
+	}
+	r.Rows, r.Sum = sum.Rows, sum.Sum.String()
+	if len(sum.Tables) <= proofTables {
+		for _, t := range sum.Tables {
+			r.Tables = append(r.Tables, subjects.TableSum{Table: t.Table, Rows: t.Rows, Sum: t.Sum.String()})
+		}
+	}
+	return r
+}
+
+// differing are the tables of which two reports say different things; without any it
+// is the schema, or something else that is not in a table.
+func differing(a, b *subjects.VerifyReport) []string {
+	if len(a.Tables) == 0 || len(b.Tables) == 0 {
+		return nil
+	}
+	sums := map[string]subjects.TableSum{}
+	for _, t := range a.Tables {
+		sums[t.Table] = t
+	}
+	var names []string
+	for _, t := range b.Tables {
+		if sums[t.Table] != t {
+			names = append(names, t.Table)
+		}
+		delete(sums, t.Table)
+	}
+	for name := range sums {
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		names = append(names, "(schema)")
+	}
+	return names
+}

@@ -1,0 +1,399 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/snapdb/snapdb/exec"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// Times of comparing.
+const (
+	// DefaultVerifyEvery is how often a database that changes is compared on all nodes.
+	DefaultVerifyEvery = 5 * time.Minute
+	// verifyIdle times as seldom one is that does not change: what was changed behind
+	// snapdb's back shows too.
+	verifyIdle = 12
+	// verifyAgain is when one is compared again of which not all copies were found equal.
+	verifyAgain = time.Minute
+	// verifyLook is how often the verifier looks whether anything is due.
+	verifyLook = time.Second
+	// verifyWait is how long slaves may take once the master knows what it holds.
+	verifyWait = time.Minute
+	// verifyPatience is how long somebody who asks waits by default.
+	verifyPatience = time.Minute
+)
+
+// verifier has the nodes compare what they hold. It logs a message that asks for it; each
+// node sums up what it has just there and tells the verifier, which knows the master's
+// own sum. A copy that differs is told so, and heals; if most nodes agree with each
+// other and not with the master, it is the master's copy that is wrong, and nobody gets
+// it.
+type verifier struct {
+	m *Master
+	p *prover
+
+	mu   sync.Mutex
+	all  map[uint64]*comparing // the newest of each database, by incarnation
+	last map[uint64]*subjects.Verification
+	seen map[uint64]time.Time // when a database was last compared, or first seen
+	idle map[uint64]span      // messages that only asked for comparisons
+}
+
+// span is from where to where a database has not changed.
+type span struct{ from, to subjects.Head }
+
+// comparing is one comparison.
+type comparing struct {
+	d       *exec.Database
+	head    subjects.Head
+	how     subjects.VerifyMode
+	own     *subjects.VerifyReport // nil: not known yet
+	known   time.Time              // since when it is
+	reports map[string]*subjects.VerifyReport
+	result  *subjects.Verification // nil: not decided
+	done    chan struct{}          // closed when it is
+}
+
+func newVerifier(m *Master) *verifier {
+	return &verifier{m: m, p: newProver(), all: map[uint64]*comparing{}, last: map[uint64]*subjects.Verification{}, seen: map[uint64]time.Time{}, idle: map[uint64]span{}}
+}
+
+// run is the verifier's goroutine.
+func (v *verifier) run(ctx context.Context) {
+	tick := time.NewTicker(verifyLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			v.decideAll(now)
+			for _, d := range v.m.store.Databases() {
+				if v.due(d, now) {
+					if _, err := v.mark(ctx, d, subjects.VerifyContent); err != nil && ctx.Err() == nil {
+						v.m.log.Debug("cannot have a database compared", "database", d.Name(), "error", err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// due says whether a database should be compared now.
+func (v *verifier) due(d *exec.Database, now time.Time) bool {
+	every := v.m.opts.VerifyEvery
+	if every < 0 || v.m.fleet.enrolled() == 0 {
+		return false
+	}
+	if w, err := v.m.writer(d.Name()); err != nil || w.reason() != nil {
+		return false
+	}
+	inc, head := d.Incarnation(), d.Head()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	since, known := v.seen[inc]
+	if !known {
+		v.seen[inc] = now
+		return false
+	}
+	if c := v.all[inc]; c != nil && c.result == nil {
+		return false
+	}
+	switch last := v.last[inc]; {
+	case last != nil && !last.Proven:
+		every = min(every, verifyAgain)
+	case last != nil && last.Head == head:
+		every *= verifyIdle
+	}
+	due := now.Sub(since) >= every
+	if due {
+		v.seen[inc] = now
+	}
+	return due
+}
+
+// mark logs the message that asks for a comparison.
+func (v *verifier) mark(ctx context.Context, d *exec.Database, how subjects.VerifyMode) (*comparing, error) {
+	w, err := v.m.writer(d.Name())
+	if err != nil {
+		return nil, err
+	}
+	var begun *comparing
+	answered := make(chan struct{})
+	c := &call{begun: time.Now(), ctx: ctx, req: &subjects.Request{}, rule: subjects.Ack{Kind: subjects.AckLog}, deadline: time.Now().Add(writePatience), wrote: true,
+		verify: how, compares: func(c *comparing) { begun = c }, answer: func(*call, outcome) { close(answered) }}
+	if err := w.submit(c); err != nil {
+		return nil, err
+	}
+	<-answered
+	switch {
+	case c.failed != nil:
+		return nil, c.failed
+	case begun == nil:
+		return nil, subjects.Errorf(subjects.CodeUnavailable, "the master's copy of %s is behind its log", d.Name())
+	}
+	return begun, nil
+}
+
+// begin notes that a database was asked to be compared, at its present position, and
+// sums up what the master holds there. It is called by the writer, before anything else
+// is executed. Without a proof, err says why.
+func (v *verifier) begin(d *exec.Database, before subjects.Head, how subjects.VerifyMode) *comparing {
+	inc := d.Incarnation()
+	c := &comparing{d: d, head: d.Head(), how: how, reports: map[string]*subjects.VerifyReport{}, done: make(chan struct{})}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	same := span{before, c.head}
+	if was := v.idle[inc]; was.to == before {
+		same.from = was.from
+	}
+	v.idle[inc] = same
+	if old := v.all[inc]; old != nil && old.result == nil {
+		old.own = &subjects.VerifyReport{Failed: "another comparison was begun"}
+		v.decide(old, time.Now())
+	}
+	v.all[inc] = c
+	v.seen[inc] = time.Now()
+	proof, err := v.p.begin(d, c.head.Position, how)
+	if err != nil {
+		v.settle(c, &subjects.VerifyReport{Failed: err.Error()})
+		return c
+	}
+	v.m.goes(func(ctx context.Context) {
+		own := proof.run(ctx)
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.settle(c, own)
+	})
+	return c
+}
+
+// settle notes what the master holds. v.mu is held.
+func (v *verifier) settle(c *comparing, own *subjects.VerifyReport) {
+	if c.own == nil {
+		c.own, c.known = own, time.Now()
+		v.decide(c, c.known)
+	}
+}
+
+// changed says whether a database has changed between two heads, comparisons aside.
+func (v *verifier) changed(from, to subjects.Head) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return from != to && v.idle[to.Incarnation] != span{from, to}
+}
+
+// decideAll decides what has waited long enough, and forgets databases that are no more.
+func (v *verifier) decideAll(now time.Time) {
+	live := map[uint64]bool{}
+	for _, d := range v.m.store.Databases() {
+		live[d.Incarnation()] = true
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for inc, c := range v.all {
+		if !live[inc] && c.own == nil {
+			v.settle(c, &subjects.VerifyReport{Failed: "the database was dropped"})
+		}
+		v.decide(c, now)
+	}
+	for inc := range v.seen {
+		if !live[inc] {
+			delete(v.seen, inc)
+			delete(v.all, inc)
+			delete(v.last, inc)
+			delete(v.idle, inc)
+		}
+	}
+}
+
+// decide compares what the nodes have said, once all have who could. v.mu is held.
+func (v *verifier) decide(c *comparing, now time.Time) {
+	if c.own == nil || c.result != nil {
+		return
+	}
+	slaves := v.m.fleet.standing()
+	if c.own.Failed == "" && now.Sub(c.known) < verifyWait {
+		for id, online := range slaves {
+			if online && c.reports[id] == nil {
+				return
+			}
+		}
+	}
+	r := &subjects.Verification{Head: c.head, Database: c.d.Name(), Deep: c.how == subjects.VerifyDeep, At: now.UnixMilli(),
+		Rows: c.own.Rows, Sum: c.own.Sum, Nodes: map[string]subjects.CopyVerification{}, Proven: true}
+	odd := v.odd(c, len(slaves))
+	for id := range slaves {
+		r.Nodes[id] = compared(c, id, odd)
+	}
+	r.Nodes[subjects.MasterID] = ownState(c, odd)
+	for _, n := range r.Nodes {
+		r.Proven = r.Proven && n.State == subjects.VerifyEqual
+	}
+	c.result = r
+	v.last[c.head.Incarnation] = r
+	close(c.done)
+	v.report(c)
+}
+
+// odd says whether most nodes agree with each other, and not with the master.
+func (v *verifier) odd(c *comparing, slaves int) bool {
+	if c.own.Failed != "" {
+		return false
+	}
+	n := map[string]int{}
+	for _, r := range c.reports {
+		if r.Sum != "" && r.Damage == "" {
+			n[r.Sum]++
+		}
+	}
+	if c.own.Damage != "" {
+		return true
+	}
+	for sum, k := range n {
+		if sum != c.own.Sum && k > 1 && 2*k > slaves {
+			return true
+		}
+	}
+	return false
+}
+
+// compared is what became of a slave's copy.
+func compared(c *comparing, id string, odd bool) subjects.CopyVerification {
+	r := c.reports[id]
+	switch {
+	case c.own.Failed != "":
+		return subjects.CopyVerification{State: subjects.VerifyUnknown, Reason: "the master does not know what it holds: " + c.own.Failed}
+	case r == nil:
+		return subjects.CopyVerification{State: subjects.VerifyUnknown, Reason: "it did not say what it holds"}
+	case r.Failed != "":
+		return subjects.CopyVerification{State: subjects.VerifyUnknown, Reason: r.Failed}
+	case r.Damage != "":
+		return subjects.CopyVerification{State: subjects.VerifyDifferent, Reason: "its file is damaged: " + r.Damage}
+	case r.Sum == c.own.Sum:
+		return subjects.CopyVerification{State: subjects.VerifyEqual}
+	case odd:
+		return subjects.CopyVerification{State: subjects.VerifyUnknown, Reason: "it is the master's copy that differs from most"}
+	}
+	return subjects.CopyVerification{State: subjects.VerifyDifferent, Tables: differing(c.own, r)}
+}
+
+// ownState is what became of the master's copy.
+func ownState(c *comparing, odd bool) subjects.CopyVerification {
+	switch {
+	case c.own.Failed != "":
+		return subjects.CopyVerification{State: subjects.VerifyUnknown, Reason: c.own.Failed}
+	case c.own.Damage != "":
+		return subjects.CopyVerification{State: subjects.VerifyDifferent, Reason: "its file is damaged: " + c.own.Damage}
+	case odd:
+		return subjects.CopyVerification{State: subjects.VerifyDifferent, Reason: "most nodes hold the same, and not this"}
+	}
+	return subjects.CopyVerification{State: subjects.VerifyEqual}
+}
+
+// report logs what was found. A master whose own copy is wrong takes no more writes.
+// v.mu is held.
+func (v *verifier) report(c *comparing) {
+	log := v.m.log.With("database", c.d.Name(), "position", c.head.Position)
+	for id, n := range c.result.Nodes {
+		if n.State != subjects.VerifyDifferent {
+			continue
+		}
+		log.Error("a copy is not equal to the others", "node", id, "tables", strings.Join(n.Tables, ", "), "reason", n.Reason)
+		if id == subjects.MasterID {
+			if w, err := v.m.writer(c.d.Name()); err == nil && w.db == c.d {
+				w.stop(fmt.Errorf("the master's copy is not what most nodes hold (%s): stop the master, remove %s.db* from its data directory and start it: it makes the database anew from its snapshot and the log", n.Reason, c.d.Name()))
+			}
+		}
+	}
+	if c.result.Proven {
+		log.Debug("all copies are equal", "rows", c.result.Rows)
+	}
+}
+
+// verify has a database compared for somebody who asks.
+func (v *verifier) verify(ctx context.Context, req *subjects.VerifyRequest) (*subjects.Verification, error) {
+	d, err := v.m.store.Database(req.DB)
+	if err != nil {
+		return nil, err
+	}
+	patience := verifyPatience
+	if req.TimeoutMS > 0 {
+		patience = min(time.Duration(req.TimeoutMS)*time.Millisecond, proofLasts)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	how := subjects.VerifyContent
+	if req.Deep {
+		how = subjects.VerifyDeep
+	}
+	c, err := v.mark(ctx, d, how)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.done:
+		return c.result, nil
+	case <-ctx.Done():
+		return nil, subjects.Errorf(subjects.CodeTimeout, "database %s was not compared in %v; it goes on, and db ls shows what comes of it", d.Name(), patience)
+	}
+}
+
+// onReport notes what a slave holds, and says what the master thinks of that.
+func (v *verifier) onReport(_ context.Context, r *subjects.VerifyReport) (*subjects.VerifyVerdict, error) {
+	if session, _ := v.m.fleet.present(r.ID); session == 0 || session != r.Session {
+		return nil, errors.New("the report is not of the node's present session")
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c := v.all[r.Incarnation]
+	switch {
+	case c == nil || c.head.Position < r.Position:
+		return &subjects.VerifyVerdict{Wait: true}, nil // the slave was faster than the master's own commit
+	case c.head != r.Head:
+		return &subjects.VerifyVerdict{}, nil // of an earlier one
+	}
+	if c.reports[r.ID] == nil {
+		c.reports[r.ID] = r
+		v.decide(c, time.Now())
+	}
+	if c.result == nil {
+		return &subjects.VerifyVerdict{Wait: true}, nil
+	}
+	n := c.result.Nodes[r.ID]
+	return &subjects.VerifyVerdict{Differs: n.State == subjects.VerifyDifferent, Tables: n.Tables}, nil
+}
+
+// results are the last comparisons, by database.
+func (v *verifier) results() map[string]subjects.Verification {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all := map[string]subjects.Verification{}
+	for _, r := range v.last {
+		all[r.Database] = *r
+	}
+	return all
+}
+
+// standing are all enrolled slaves, and whether each is there and could say something.
+func (f *fleet) standing() map[string]bool {
+	all := map[string]bool{}
+	for _, n := range f.nodes() {
+		all[n.ID] = slices.Contains([]subjects.State{subjects.StateOnline, subjects.StateLagging}, n.State)
+	}
+	return all
+}
+
+// enrolled is how many slaves there are, present or not.
+func (f *fleet) enrolled() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.ledger.slaves)
+}

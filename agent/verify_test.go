@@ -1,0 +1,172 @@
+package agent_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/exec/engine"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// behindTheBack changes the file of a node that may be running, as another program
+// would.
+func (c *cluster) behindTheBack(dir, sql string) {
+	c.t.Helper()
+	f, err := engine.Open(filepath.Join(dir, "a.db"), engine.Options{})
+	if err == nil {
+		err = f.Exec(sql)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) verify(deep bool) *subjects.Verification {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 40*time.Second)
+	defer cancel()
+	v, err := c.c.Verify(ctx, "a", deep)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return v
+}
+
+// states are what a comparison found, by node.
+func states(v *subjects.Verification) map[string]subjects.VerifyState {
+	all := map[string]subjects.VerifyState{}
+	for id, n := range v.Nodes {
+		all[id] = n.State
+	}
+	return all
+}
+
+const verifySchema = `CREATE TABLE u (k TEXT PRIMARY KEY, v BLOB) WITHOUT ROWID; CREATE INDEX i ON t (x); CREATE VIEW w AS SELECT n FROM t;
+	CREATE TRIGGER tr AFTER DELETE ON t BEGIN DELETE FROM u WHERE k = old.n; END; INSERT INTO u VALUES ('one', x'00')`
+
+func TestComparisonFindsWhatIsDifferentAndHealsIt(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]struct {
+		sql   string
+		table string
+		deep  bool
+	}{
+		"a flipped bit":     {"UPDATE u SET v = x'01'", "u", false},
+		"another type":      {"UPDATE u SET v = 0", "u", false},
+		"a missing row":     {"DELETE FROM u", "u", false},
+		"an extra index":    {"CREATE INDEX extra ON t (n)", "(schema)", false},
+		"a changed trigger": {"DROP TRIGGER tr; CREATE TRIGGER tr AFTER DELETE ON t BEGIN DELETE FROM u; END", "(schema)", false},
+		"a changed version": {"PRAGMA user_version = 7", "(schema)", false},
+		"a wrong index":     {"", "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, agent.MasterOptions{VerifyEvery: -1}, "s1", "s2", "s3")
+			c.fill("a", 3)
+			c.do("a", verifySchema)
+			c.untilInSync("s1", "s2", "s3")
+			if v := c.verify(true); !v.Proven || len(v.Nodes) != 4 || v.Rows != 4 {
+				t.Errorf("equal copies: %+v", v)
+			}
+			c.stopSlave("s2") // or it would say itself that somebody has written to its file
+			if harm.sql != "" {
+				c.behindTheBack(filepath.Join(c.dir, "s2"), harm.sql)
+			} else {
+				flipInIndex(t, filepath.Join(c.dir, "s2", "a.db"))
+			}
+			c.startSlave("s2")
+			c.untilInSync("s1", "s2", "s3")
+			v := c.verify(harm.deep)
+			if s := states(v); v.Proven || s["s2"] != subjects.VerifyDifferent || s["s1"] != subjects.VerifyEqual || s["s3"] != subjects.VerifyEqual || s["master"] != subjects.VerifyEqual {
+				t.Fatalf("after the harm: %+v", v)
+			}
+			if n := v.Nodes["s2"]; harm.table != "" && !slices.Contains(n.Tables, harm.table) {
+				t.Errorf("said to differ: %q, want %q", n.Tables, harm.table)
+			}
+			until(t, "the copy is healed and equal", func() bool { return c.verify(true).Proven })
+			c.same()
+		})
+	}
+}
+
+// flipInIndex changes a bit in the first leaf of an index that has a text of 200
+// digits in it: the tables stay as they are.
+func flipInIndex(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for page := 4096; page < len(data); page += 4096 {
+		digits := regexp.MustCompile("[0-9A-F]{200}").FindIndex(data[page : page+4096])
+		if data[page] != 0x0a || digits == nil {
+			continue
+		}
+		data[page+digits[0]+150] ^= 1
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatal("no leaf of an index found")
+}
+
+// Copies are compared by themselves, while they are being written to.
+func TestCopiesAreComparedByThemselves(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{VerifyEvery: 50 * time.Millisecond}, "s1", "s2")
+	c.fill("a", 3)
+	c.do("a", verifySchema)
+	var last uint64
+	until(t, "it was proven three times at new positions", func() bool {
+		at := c.do("a", "INSERT INTO t (x) VALUES (1)").Position
+		v := c.m.Info(t.Context()).Verified["a"]
+		if v.Proven && v.Position > last {
+			last = v.Position
+			return at > 12
+		}
+		return false
+	})
+	c.stopSlave("s2")
+	c.behindTheBack(filepath.Join(c.dir, "s2"), "UPDATE u SET v = x'01'")
+	c.startSlave("s2")
+	until(t, "the copy is healed by itself", func() bool {
+		got, err := c.c.QueryNode(testContext(t), "s2", &subjects.Request{DB: "a", SQL: "SELECT v FROM u"})
+		return err == nil && len(got.Results[0].Rows) == 1 && len(got.Results[0].Rows[0][0].Bytes()) == 1 && got.Results[0].Rows[0][0].Bytes()[0] == 0
+	})
+	c.untilInSync("s1", "s2")
+	c.same()
+}
+
+// When most nodes hold the same and the master does not, it says so and takes no writes.
+func TestComparisonFindsThatTheMasterIsWrong(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{VerifyEvery: -1}, "s1", "s2", "s3")
+	c.fill("a", 3)
+	c.untilInSync("s1", "s2", "s3")
+	c.stopMaster()
+	c.behindTheBack(c.opts.Dir, "DELETE FROM t WHERE n = 2")
+	c.startMaster()
+	c.untilInSync("s1", "s2", "s3")
+	v := c.verify(false)
+	if s := states(v); v.Proven || s["master"] != subjects.VerifyDifferent || s["s1"] != subjects.VerifyUnknown {
+		t.Errorf("%+v", v)
+	}
+	c.fails(subjects.CodeUnavailable, subjects.Request{DB: "a", SQL: "INSERT INTO t (x) VALUES (9)"})
+	for id := range c.slaves {
+		resp, err := c.c.QueryNode(testContext(t), id, &subjects.Request{DB: "a", SQL: "SELECT count(*) FROM t"})
+		if err != nil || show(resp.Results) != "3" {
+			t.Errorf("%s: %v %v", id, resp, err)
+		}
+	}
+	c.do("", "DROP DATABASE a") // the copies will never be equal
+}
