@@ -53,6 +53,10 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 				return usageError(fmt.Errorf("--log-keep %d must be less than --log-max %d: at that size the log takes no more", keepMB, logMB))
 			case o.SnapshotEvery <= 0:
 				return usageError(errors.New("--snapshot-every must be more than 0"))
+			case o.VerifyEvery < 0:
+				return usageError(errors.New("--verify-every must not be negative"))
+			case o.VerifyEvery == 0:
+				o.VerifyEvery = -1 // only when somebody asks
 			}
 			o.Ack = rule
 			o.DiskReserve, o.MaxLogBytes = uint64(max(1, reserveMB<<20)), logMB<<20 // 0 is none
@@ -75,6 +79,7 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 	f.Int64Var(&logMB, "log-max", 10<<10, "size of the log in `MB` at which writes are refused")
 	f.Int64Var(&keepMB, "log-keep", agent.DefaultLogKeep>>20, "size in `MB` to which the log is shortened once snapshots have what is before; negative: never")
 	f.DurationVar(&o.SnapshotEvery, "snapshot-every", agent.DefaultSnapshotEvery, "`TIME` after which a database that was changed gets a new snapshot")
+	f.DurationVar(&o.VerifyEvery, "verify-every", agent.DefaultVerifyEvery, "`TIME` after which all nodes compare what they hold of a database that was changed; of one that was not, twelve times as long; 0: only when asked")
 	f.Int64Var(&reserveMB, "disk-reserve", agent.DefaultDiskReserve>>20, "free disk space in `MB` below which writes are refused")
 	return cmd
 }

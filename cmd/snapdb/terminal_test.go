@@ -168,8 +168,8 @@ func startCluster(t *testing.T, slaves int) (url string) {
 // assertEqual is what every test of a cluster ends with.
 func assertEqual(t *testing.T, url string) {
 	t.Helper()
-	if out, err := osexec.Command("snapdb", "db", "status", "--server", url).CombinedOutput(); err != nil {
-		t.Errorf("db status: %v\n%s", err, out)
+	if out, err := osexec.Command("snapdb", "db", "verify", "--server", url).CombinedOutput(); err != nil {
+		t.Errorf("db verify: %v\n%s", err, out)
 	}
 }
 
