@@ -278,7 +278,7 @@ func (f *fleet) heal(c *comparison, node, name string, head subjects.Head) error
 	c.reseed[name] = "its content is not what the log says"
 	c.foreign = append(c.foreign, name)
 	if most {
-		c.reseed[name] = "most nodes say so, and then it may be the master's copy that is wrong: compare them (snapdb db status), and resync the nodes if it is theirs"
+		c.reseed[name] = "most nodes say so, and then it may be the master's copy that is wrong: compare them (snapdb db verify), and resync the nodes if it is theirs"
 		f.m.log.Error("most nodes have diverged from this master's log; no copy of its database is given to them", "database", name)
 		return nil
 	}

@@ -219,19 +219,26 @@ func (v *verifier) decide(c *comparing, now time.Time) {
 	if c.own == nil || c.result != nil {
 		return
 	}
-	slaves := v.m.fleet.standing()
+	slaves := v.m.fleet.hearing(c.d.Name())
 	if c.own.Failed == "" && now.Sub(c.known) < verifyWait {
-		for id, online := range slaves {
-			if online && c.reports[id] == nil {
+		for id, s := range slaves {
+			if s.answers && c.reports[id] == nil {
 				return
 			}
 		}
 	}
+	v.judge(c, slaves, now)
+	close(c.done)
+	v.report(c)
+}
+
+// judge makes the result of a comparison of what is known now. v.mu is held.
+func (v *verifier) judge(c *comparing, slaves map[string]hearing, now time.Time) {
 	r := &subjects.Verification{Head: c.head, Database: c.d.Name(), Deep: c.how == subjects.VerifyDeep, At: now.UnixMilli(),
 		Rows: c.own.Rows, Sum: c.own.Sum, Nodes: map[string]subjects.CopyVerification{}, Proven: true}
 	odd := v.odd(c, len(slaves))
-	for id := range slaves {
-		r.Nodes[id] = compared(c, id, odd)
+	for id, s := range slaves {
+		r.Nodes[id] = compared(c, c.reports[id], s, odd)
 	}
 	r.Nodes[subjects.MasterID] = ownState(c, odd)
 	for _, n := range r.Nodes {
@@ -239,8 +246,6 @@ func (v *verifier) decide(c *comparing, now time.Time) {
 	}
 	c.result = r
 	v.last[c.head.Incarnation] = r
-	close(c.done)
-	v.report(c)
 }
 
 // odd says whether most nodes agree with each other, and not with the master.
@@ -266,9 +271,10 @@ func (v *verifier) odd(c *comparing, slaves int) bool {
 }
 
 // compared is what became of a slave's copy.
-func compared(c *comparing, id string, odd bool) subjects.CopyVerification {
-	r := c.reports[id]
+func compared(c *comparing, r *subjects.VerifyReport, s hearing, odd bool) subjects.CopyVerification {
 	switch {
+	case r == nil && s.diverged != "":
+		return subjects.CopyVerification{State: subjects.VerifyDifferent, Reason: s.diverged}
 	case c.own.Failed != "":
 		return subjects.CopyVerification{State: subjects.VerifyUnknown, Reason: "the master does not know what it holds: " + c.own.Failed}
 	case r == nil:
@@ -340,6 +346,8 @@ func (v *verifier) verify(ctx context.Context, req *subjects.VerifyRequest) (*su
 	}
 	select {
 	case <-c.done:
+		v.mu.Lock()
+		defer v.mu.Unlock()
 		return c.result, nil
 	case <-ctx.Done():
 		return nil, subjects.Errorf(subjects.CodeTimeout, "database %s was not compared in %v; it goes on, and db ls shows what comes of it", d.Name(), patience)
@@ -360,9 +368,13 @@ func (v *verifier) onReport(_ context.Context, r *subjects.VerifyReport) (*subje
 	case c.head != r.Head:
 		return &subjects.VerifyVerdict{}, nil // of an earlier one
 	}
-	if c.reports[r.ID] == nil {
-		c.reports[r.ID] = r
+	before := c.reports[r.ID]
+	c.reports[r.ID] = r
+	switch {
+	case c.result == nil:
 		v.decide(c, time.Now())
+	case before == nil || before.Sum != r.Sum || before.Damage != r.Damage: // a late one, or of a copy made anew
+		v.judge(c, v.m.fleet.hearing(c.d.Name()), time.Now())
 	}
 	if c.result == nil {
 		return &subjects.VerifyVerdict{Wait: true}, nil
@@ -382,11 +394,23 @@ func (v *verifier) results() map[string]subjects.Verification {
 	return all
 }
 
-// standing are all enrolled slaves, and whether each is there and could say something.
-func (f *fleet) standing() map[string]bool {
-	all := map[string]bool{}
+// hearing is how a slave and its copy of a database are.
+type hearing struct {
+	answers  bool   // it is there, and follows the log
+	diverged string // why the copy does not
+}
+
+// hearing is that of all enrolled slaves.
+func (f *fleet) hearing(db string) map[string]hearing {
+	all := map[string]hearing{}
 	for _, n := range f.nodes() {
-		all[n.ID] = slices.Contains([]subjects.State{subjects.StateOnline, subjects.StateLagging}, n.State)
+		s := hearing{answers: slices.Contains([]subjects.State{subjects.StateOnline, subjects.StateLagging}, n.State)}
+		if n.Status != nil && n.State != subjects.StateOffline {
+			if d := n.Status.Databases[db]; d.State == subjects.StateDiverged {
+				s.diverged = "it has diverged: " + d.Reason
+			}
+		}
+		all[n.ID] = s
 	}
 	return all
 }

@@ -21,7 +21,7 @@ type metrics struct {
 
 	up, position, stopped, writes, logBytes, logMax, logLast     *prometheus.Desc
 	nodeState, nodePosition, nodeLag, nodeAck, nodeSync, viewers *prometheus.Desc
-	behind, connections                                          *prometheus.Desc
+	behind, connections, verified, unequal                       *prometheus.Desc
 	write, publish, group, ack                                   *prometheus.Desc
 }
 
@@ -38,6 +38,8 @@ func newMetrics(s *Server) *metrics {
 		logMax:       d("log_max_bytes", "Size of the log at which writes are refused."),
 		logLast:      d("log_last_position", "Position of the last message of the log."),
 		behind:       d("behind_seconds", "For how long the master has lacked what its log has, or may have."),
+		verified:     d("database_verified_position", "Position at which all nodes were last compared and equal.", "database"),
+		unequal:      d("database_unequal_copies", "Copies of a database that the last comparison found to differ.", "database"),
 		connections:  d("nats_connections", "Connections to the broker, the master's own included."),
 		nodeState:    d("node_state", "1 for the state that a node is in.", "node", "state"),
 		nodePosition: d("node_position", "Position that a node has acknowledged.", "node", "database"),
@@ -84,6 +86,17 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	to <- prometheus.MustNewConstMetric(m.writes, prometheus.CounterValue, float64(info.Writes))
 	gauge(m.logBytes, float64(info.LogBytes))
+	for name, v := range info.Verified {
+		differ := 0
+		for _, n := range v.Nodes {
+			if n.State == subjects.VerifyDifferent {
+				differ++
+			}
+		}
+		if gauge(m.unequal, float64(differ), name); v.Proven {
+			gauge(m.verified, float64(v.Position), name)
+		}
+	}
 	gauge(m.logMax, float64(info.LogMax))
 	gauge(m.logLast, float64(info.LogLast))
 	gauge(m.behind, float64(info.BehindMS)/1000)
