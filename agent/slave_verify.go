@@ -11,9 +11,10 @@ import (
 	"github.com/snapdb/snapdb/subjects"
 )
 
-// verdictEvery is how often the master is asked what it thinks of a proof, and
-// verdictPatience how long in all.
+// The master is asked what it thinks of a proof after verdictFirst, then ever more
+// seldom up to verdictEvery, for verdictPatience in all.
 const (
+	verdictFirst    = 50 * time.Millisecond
 	verdictEvery    = time.Second
 	verdictPatience = 5 * time.Minute
 )
@@ -57,7 +58,7 @@ func (s *Slave) submit(ses *stay, d *exec.Database, r *subjects.VerifyReport) {
 	}
 	ctx, cancel := context.WithTimeout(ses.ctx, verdictPatience)
 	defer cancel()
-	for {
+	for pause := verdictFirst; ; pause = min(2*pause, verdictEvery) {
 		verdict, err := s.verdict(ctx, data)
 		switch {
 		case ctx.Err() != nil:
@@ -70,7 +71,7 @@ func (s *Slave) submit(ses *stay, d *exec.Database, r *subjects.VerifyReport) {
 		case !verdict.Wait:
 			return
 		}
-		if !sleep(ctx, verdictEvery) {
+		if !sleep(ctx, pause) {
 			return
 		}
 	}

@@ -59,6 +59,29 @@ type comparing struct {
 	reports map[string]*subjects.VerifyReport
 	result  *subjects.Verification // nil: not decided
 	done    chan struct{}          // closed when it is
+	before  *comparing             // of the same database; some are kept for slaves that ask late
+}
+
+// verifyKept is how many comparisons of a database are kept.
+const verifyKept = 8
+
+// find is the comparison at a head, this one or one before; nil if there is none.
+func (c *comparing) find(h subjects.Head) *comparing {
+	for ; c != nil; c = c.before {
+		if c.head == h {
+			return c
+		}
+	}
+	return nil
+}
+
+// keep forgets all but the last comparisons.
+func (c *comparing) keep(n int) {
+	for ; c != nil; c = c.before {
+		if n--; n == 0 {
+			c.before = nil
+		}
+	}
 }
 
 func newVerifier(m *Master) *verifier {
@@ -159,6 +182,8 @@ func (v *verifier) begin(d *exec.Database, before subjects.Head, how subjects.Ve
 		old.own = &subjects.VerifyReport{Failed: "another comparison was begun"}
 		v.decide(old, time.Now())
 	}
+	c.before = v.all[inc]
+	c.keep(verifyKept)
 	v.all[inc] = c
 	v.seen[inc] = time.Now()
 	proof, err := v.p.begin(d, c.head.Position, how)
@@ -245,7 +270,9 @@ func (v *verifier) judge(c *comparing, slaves map[string]hearing, now time.Time)
 		r.Proven = r.Proven && n.State == subjects.VerifyEqual
 	}
 	c.result = r
-	v.last[c.head.Incarnation] = r
+	if v.all[c.head.Incarnation] == c {
+		v.last[c.head.Incarnation] = r
+	}
 }
 
 // odd says whether most nodes agree with each other, and not with the master.
@@ -361,12 +388,13 @@ func (v *verifier) onReport(_ context.Context, r *subjects.VerifyReport) (*subje
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	c := v.all[r.Incarnation]
-	switch {
-	case c == nil || c.head.Position < r.Position:
+	newest := v.all[r.Incarnation]
+	if newest == nil || newest.head.Position < r.Position {
 		return &subjects.VerifyVerdict{Wait: true}, nil // the slave was faster than the master's own commit
-	case c.head != r.Head:
-		return &subjects.VerifyVerdict{}, nil // of an earlier one
+	}
+	c := newest.find(r.Head)
+	if c == nil {
+		return &subjects.VerifyVerdict{}, nil
 	}
 	before := c.reports[r.ID]
 	c.reports[r.ID] = r

@@ -103,9 +103,10 @@ func (c *campaign) strikeDamage() func() {
 		n.kill()
 	default:
 		n.signal(syscall.SIGCONT)
-		n.stop(syscall.SIGTERM)
+		n.signal(syscall.SIGTERM)
+		n.wait(stopWithin) // one that is just starting has no exit code for that yet
 	}
-	c.spoil(n, 2, "*.db", "*.db-wal", "*.db-shm")
+	c.spoil(n, "*.db", "*.db-wal", "*.db-shm")
 	return nil
 }
 
@@ -120,7 +121,7 @@ func (c *campaign) strikeLoss() func() {
 	case kind == 0:
 		c.remove(n, "*.db-wal", "*.db-shm")
 	case kind == 1 && c.spares:
-		c.spoil(n, 3, "snapshots/*")
+		c.spoil(n, "snapshots/*")
 	case kind == 1:
 		c.remove(n, "Load.db*")
 	default: // a write to the log that had not ended, and so was not acknowledged
@@ -186,8 +187,8 @@ func (c *campaign) remove(n *node, patterns ...string) {
 	}
 }
 
-// spoil removes, shortens or overwrites one of the files, in one of the first ways.
-func (c *campaign) spoil(n *node, ways int, patterns ...string) {
+// spoil removes, shortens or overwrites one of the files.
+func (c *campaign) spoil(n *node, patterns ...string) {
 	files := c.files(n, patterns...)
 	if len(files) == 0 {
 		return // it was wiped
@@ -199,7 +200,7 @@ func (c *campaign) spoil(n *node, ways int, patterns ...string) {
 	}
 	size := max(info.Size(), 1)
 	how := ""
-	switch c.rng.IntN(ways) {
+	switch c.rng.IntN(3) {
 	case 0:
 		how, err = "removed", os.Remove(path)
 	case 1:
