@@ -22,18 +22,23 @@ const (
 	proofLasts = 10 * time.Minute
 	// proofTables is how many tables a report tells of.
 	proofTables = 4096
+	// maxProofs is how many states a node holds on to at a time, of which it sums up one.
+	maxProofs = 8
 )
 
 // errProofBusy: a proof of the same node is still under way.
-var errProofBusy = errors.New("the node is still busy with an earlier comparison")
+var errProofBusy = errors.New("the node is still busy with earlier comparisons")
 
 // prover sums up what a node holds of a database at one position: one after the other,
 // in the background.
 type prover struct {
+	held chan struct{} // holds a token for each state that is held on to
 	turn chan struct{} // holds a token while one is at work
 }
 
-func newProver() *prover { return &prover{turn: make(chan struct{}, 1)} }
+func newProver() *prover {
+	return &prover{held: make(chan struct{}, maxProofs), turn: make(chan struct{}, 1)}
+}
 
 // proof is what a node holds at one position, while it is being found out.
 type proof struct {
@@ -46,7 +51,7 @@ type proof struct {
 // The caller must run the proof.
 func (p *prover) begin(d *exec.Database, at uint64, how subjects.VerifyMode) (*proof, error) {
 	select {
-	case p.turn <- struct{}{}:
+	case p.held <- struct{}{}:
 	default:
 		return nil, errProofBusy
 	}
@@ -56,7 +61,7 @@ func (p *prover) begin(d *exec.Database, at uint64, how subjects.VerifyMode) (*p
 		err = errors.New("the copy went on meanwhile")
 	}
 	if err != nil {
-		<-p.turn
+		<-p.held
 		return nil, err
 	}
 	return &proof{p, snap, how}, nil
@@ -66,9 +71,16 @@ func (p *prover) begin(d *exec.Database, at uint64, how subjects.VerifyMode) (*p
 func (f *proof) run(ctx context.Context) *subjects.VerifyReport {
 	defer func() {
 		f.snap.Close()
-		<-f.p.turn
+		<-f.p.held
 	}()
 	r := &subjects.VerifyReport{V: subjects.Version}
+	select {
+	case f.p.turn <- struct{}{}:
+		defer func() { <-f.p.turn }()
+	case <-ctx.Done():
+		r.Failed = "the node is stopping"
+		return r
+	}
 	begun := time.Now()
 	slice := begun
 	sum, err := f.snap.ChecksumGently(ctx, func() {

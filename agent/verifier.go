@@ -20,10 +20,11 @@ const (
 	// verifyIdle times as seldom one is that does not change: what was changed behind
 	// snapdb's back shows too.
 	verifyIdle = 12
-	// verifyAgain is when one is compared again of which not all copies were found equal.
+	// verifyAgain is when one is compared again of which not all copies were found equal,
+	// once more of them may be.
 	verifyAgain = time.Minute
 	// verifyLook is how often the verifier looks whether anything is due.
-	verifyLook = time.Second
+	verifyLook = 250 * time.Millisecond
 	// verifyWait is how long slaves may take once the master knows what it holds.
 	verifyWait = time.Minute
 	// verifyPatience is how long somebody who asks waits by default.
@@ -98,25 +99,54 @@ func (v *verifier) run(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			v.decideAll(now)
-			for _, d := range v.m.store.Databases() {
-				if v.due(d, now) {
-					if _, err := v.mark(ctx, d, subjects.VerifyContent); err != nil && ctx.Err() == nil {
-						v.m.log.Debug("cannot have a database compared", "database", d.Name(), "error", err)
-					}
-				}
+			d := v.due(now)
+			if d == nil {
+				continue
+			}
+			if _, err := v.mark(ctx, d, subjects.VerifyContent); err != nil && ctx.Err() == nil {
+				v.m.log.Debug("cannot have a database compared", "database", d.Name(), "error", err)
 			}
 		}
 	}
 }
 
-// due says whether a database should be compared now.
-func (v *verifier) due(d *exec.Database, now time.Time) bool {
-	every := v.m.opts.VerifyEvery
-	if every < 0 || v.m.fleet.enrolled() == 0 {
-		return false
+// due is the database that should be compared now: of those whose time has come the one
+// that has waited longest, and none before the last one is done.
+func (v *verifier) due(now time.Time) (longest *exec.Database) {
+	if v.m.opts.VerifyEvery < 0 || v.m.fleet.enrolled() == 0 || v.busy() {
+		return nil
 	}
+	since := now
+	for _, d := range v.m.store.Databases() {
+		if at, due := v.waits(d, now); due && at.Before(since) {
+			longest, since = d, at
+		}
+	}
+	if longest != nil {
+		v.mu.Lock()
+		v.seen[longest.Incarnation()] = now // also if it cannot be logged
+		v.mu.Unlock()
+	}
+	return longest
+}
+
+// busy says whether a comparison is under way.
+func (v *verifier) busy() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.all {
+		if c.result == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// waits says since when a database has not been compared, and whether that is too long.
+func (v *verifier) waits(d *exec.Database, now time.Time) (since time.Time, due bool) {
+	every := v.m.opts.VerifyEvery
 	if w, err := v.m.writer(d.Name()); err != nil || w.reason() != nil {
-		return false
+		return now, false
 	}
 	inc, head := d.Incarnation(), d.Head()
 	v.mu.Lock()
@@ -124,22 +154,28 @@ func (v *verifier) due(d *exec.Database, now time.Time) bool {
 	since, known := v.seen[inc]
 	if !known {
 		v.seen[inc] = now
-		return false
-	}
-	if c := v.all[inc]; c != nil && c.result == nil {
-		return false
+		return now, false
 	}
 	switch last := v.last[inc]; {
-	case last != nil && !last.Proven:
+	case last == nil:
+	case v.better(last):
 		every = min(every, verifyAgain)
-	case last != nil && last.Head == head:
+	case last.Head == head:
 		every *= verifyIdle
 	}
-	due := now.Sub(since) >= every
-	if due {
-		v.seen[inc] = now
+	return since, now.Sub(since) >= every
+}
+
+// better says whether another comparison may prove what the last one did not: a copy
+// that differed has been replaced meanwhile, or a node that did not answer is there.
+func (v *verifier) better(last *subjects.Verification) bool {
+	slaves := v.m.fleet.hearing(last.Database)
+	for id, n := range last.Nodes {
+		if n.State != subjects.VerifyEqual && slaves[id].answers {
+			return true
+		}
 	}
-	return due
+	return false
 }
 
 // mark logs the message that asks for a comparison.

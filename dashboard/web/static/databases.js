@@ -8,7 +8,8 @@ import { Grid } from './grid.js';
 import { open, toast, troubleBox } from './dialog.js';
 import { quoted } from './sqltext.js';
 import * as api from './api.js';
-import { count, names, number } from './format.js';
+import { age, bytes, count, full, names, number } from './format.js';
+import { verification } from './verified.js';
 
 const PAGE = 200;
 const asked = new URLSearchParams(location.search);
@@ -29,6 +30,8 @@ const list = new Table({
 		{ id: 'state', label: 'State', value: (d) => d.state, show: (cell, d) => { showState(cell, d.state); attr(cell, 'title', d.reason); } },
 		{ id: 'position', label: 'Head', num: true, value: (d) => d.position, show: (cell, d) => text(cell, number(d.position)) },
 		{ id: 'copies', label: 'In sync on', value: (d) => d.copies.length, show: (cell, d) => text(cell, d.copies.length > 0 ? names(d.copies) : 'no node') },
+		{ id: 'verified', label: 'Compared', value: (d) => d.verified?.at ?? 0, show: (cell, d) => { text(cell, d.compared.text); attr(cell, 'title', d.compared.title); cell.classList.toggle('bad', d.compared.bad); } },
+		{ id: 'snapshot', label: 'Snapshot', value: (d) => d.snapshot?.taken ?? 0, show: (cell, d) => { text(cell, d.snapshot ? `${bytes(d.snapshot.size)}, ${age(d.snapshot.taken)}` : '–'); attr(cell, 'title', d.snapshot ? `at position ${number(d.snapshot.position)}, ${full(d.snapshot.taken)}` : null); } },
 		{ id: 'drop', label: 'Actions', show: (cell, d) => { if (!cell.firstChild) cell.append(button('Drop…', { name: 'trash', kind: 'plain danger', 'aria-label': `Drop ${d.name}`, onclick: () => drop(d.name) })); } },
 	],
 });
@@ -41,6 +44,7 @@ live.on('cluster', ({ cluster }) => {
 	heads = Object.fromEntries(Object.entries(cluster.heads ?? {}).filter(([db]) => !db.startsWith('_')));
 	const rows = Object.entries(heads).map(([name, head]) => ({
 		name, position: head.position, reason: cluster.stopped?.[name], state: cluster.stopped?.[name] ? 'stopped' : 'online',
+		snapshot: cluster.snapshots?.[name], verified: cluster.verified?.[name], compared: verification(cluster.verified?.[name]),
 		copies: (cluster.nodes ?? []).filter((n) => n.in_sync?.includes(name)).map((n) => n.id),
 	}));
 	list.set(rows);

@@ -126,7 +126,7 @@ const fact = (name) => {
 	const value = h('dd');
 	return { element: h('div', {}, h('dt', {}, name), value), value };
 };
-const facts = { head: fact('Log head'), writes: fact('Writes'), log: fact('Log on disk'), dbs: fact('Databases'), ack: fact('Acknowledged when'), up: fact('Master up for'), cluster: fact('Cluster') };
+const facts = { head: fact('Log head'), writes: fact('Writes'), log: fact('Log on disk'), dbs: fact('Databases'), host: fact('Master’s machine'), ack: fact('Acknowledged when'), up: fact('Master up for'), cluster: fact('Cluster') };
 put($('cluster'), Object.values(facts).map((f) => f.element));
 for (const f of [facts.up, facts.cluster]) f.element.classList.add('minor');
 text(facts.writes.value, '–');
@@ -139,9 +139,17 @@ function showCluster() {
 	put(facts.log.value, bytes(c.log_bytes), c.log_max > 0 && h('small', {}, ` of ${bytes(c.log_max)}`));
 	text(facts.dbs.value, Object.keys(c.heads ?? {}).filter((name) => !name.startsWith('_')).length);
 	text(facts.ack.value, rules[c.ack] ?? `applied by ${c.ack}`);
+	showMaster(c.host);
 	text(facts.up.value, span(Date.now() - moment(c.started)));
 	text(facts.cluster.value, c.cluster.slice(0, 8));
 	attr(facts.cluster.value, 'title', c.cluster);
+}
+
+// showMaster tells of the machine that the master runs on.
+function showMaster(host) {
+	const disk = host && share(host.disk_total - host.disk_free, host.disk_total);
+	put(facts.host.value, host ? `CPU ${percent(host.cpu_percent)}` : '–', host && h('small', {}, ` memory ${percent(share(host.memory_used, host.memory_total))} · disk ${percent(disk)}`));
+	attr(facts.host.value, 'title', host && `${host.hostname} · ${host.platform} · ${host.cores} cores · ${bytes(host.memory_used)} of ${bytes(host.memory_total)} · ${bytes(host.disk_free)} of ${bytes(host.disk_total)} free · up for ${span(host.uptime_s * 1000)}`);
 }
 
 live.on('sample', ({ sample }) => put(facts.writes.value, number(Math.round(sample.writes_s ?? 0)), h('small', {}, ' /s')));

@@ -7,7 +7,8 @@ import { Table } from './table.js';
 import { Chart, COLOURS } from './chart.js';
 import { History } from './history.js';
 import { troubleBox } from './dialog.js';
-import { bytes, count, number, rate, span } from './format.js';
+import { age, bytes, count, number, rate, span } from './format.js';
+import { copy } from './verified.js';
 
 const live = start();
 
@@ -15,7 +16,7 @@ const fact = (name) => {
 	const value = h('dd');
 	return { element: h('div', {}, h('dt', {}, name), value), value };
 };
-const facts = { head: fact('Log head'), term: fact('Term'), writes: fact('Writes'), log: fact('Log on disk'), sync: fact('In sync'), ack: fact('Rule of acknowledgement') };
+const facts = { head: fact('Log head'), term: fact('Term'), writes: fact('Writes'), log: fact('Log on disk'), first: fact('Log from'), snaps: fact('Snapshots'), sync: fact('In sync'), ack: fact('Rule of acknowledgement') };
 put($('facts'), Object.values(facts).map((f) => f.element));
 text(facts.writes.value, '–');
 
@@ -28,6 +29,7 @@ const table = new Table({
 		{ id: 'sync', label: 'In sync', value: (r) => (r.sync ? 'yes' : 'no') },
 		{ id: 'position', label: 'Position', num: true, value: (r) => r.position, show: (cell, r) => text(cell, number(r.position)) },
 		{ id: 'behind', label: 'Behind', num: true, value: (r) => r.behind, show: (cell, r) => text(cell, number(r.behind)) },
+		{ id: 'equal', label: 'Compared', value: (r) => r.verified?.state ?? '', show: (cell, r) => { text(cell, r.verified ? `${r.verified.state}, ${age(r.at)}` : '–'); attr(cell, 'title', r.verified ? copy(r.verified) : null); cell.classList.toggle('bad', r.verified?.state === 'different'); } },
 		{ id: 'lag', label: 'Lag', num: true, value: (r) => r.lag, show: (cell, r) => text(cell, r.lag > 0 ? span(r.lag) : '–') },
 	],
 });
@@ -40,6 +42,8 @@ live.on('cluster', ({ cluster }) => {
 	text(facts.head.value, number(cluster.cursor));
 	text(facts.term.value, number(cluster.term));
 	put(facts.log.value, bytes(cluster.log_bytes), cluster.log_max > 0 && h('small', {}, ` of ${bytes(cluster.log_max)}`));
+	text(facts.first.value, number(cluster.log_first));
+	put(facts.snaps.value, bytes(cluster.snapshot_bytes), h('small', {}, ` of ${count(Object.keys(cluster.snapshots ?? {}).length, 'database')}`));
 	text(facts.ack.value, cluster.ack);
 	const inSync = nodes.filter((n) => heads.every(([db]) => n.in_sync?.includes(db))).length;
 	put(facts.sync.value, String(inSync), h('small', {}, ` of ${count(nodes.length, 'node')}`));
@@ -48,6 +52,11 @@ live.on('cluster', ({ cluster }) => {
 		const stopped = cluster.stopped?.[db];
 		rows.push({ db, node: 'master', state: stopped ? 'stopped' : 'online', reason: stopped, sync: !stopped, position: head.position, behind: 0, lag: 0 });
 		for (const n of nodes) rows.push(row(n, db, head));
+	}
+	for (const r of rows) {
+		const v = cluster.verified?.[r.db];
+		r.verified = v?.nodes[r.node];
+		r.at = v?.at;
 	}
 	table.set(rows);
 	table.element.hidden = rows.length === 0;
