@@ -40,4 +40,11 @@
 // SQLite, so that reads go on. Two things are left to a person: a slave that has more
 // than the master, and a master of which most slaves say that its log does not fit their
 // content.
+//
+// Now and then the verifier of the master logs a message that asks for a comparison:
+// each node sums up what it holds just there, in the background (proof.go), slaves tell
+// the master, and the master tells a slave whose copy differs, which is then replaced
+// like one that found out by itself. What a damaged file cannot give any more is made
+// anew from nothing. A master finds what is wrong with its own files when it starts, and
+// makes them anew from a snapshot and the log (restore.go).
 package agent
