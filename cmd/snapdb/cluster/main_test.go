@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"modernc.org/sqlite"
 )
 
 // built is the binary under test, built once for the run.
@@ -28,6 +30,12 @@ func run(m *testing.M) int {
 	// The masters of tests must not meet at the usual address of the panel.
 	if err := os.Setenv("SNAPDB_HTTP", "off"); err != nil {
 		fmt.Fprintln(os.Stderr, "turn the panel off:", err)
+		return 1
+	}
+	// Some tests read files with package exec, others with any SQLite: the first that
+	// opens one would decide for all how files are locked.
+	if _, err := sqlite.OFDLocking(true); err != nil {
+		fmt.Fprintln(os.Stderr, "set up file locks:", err)
 		return 1
 	}
 	dir, err := os.MkdirTemp("", "snapdb-cluster-")
