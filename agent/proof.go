@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/snapdb/snapdb/exec"
@@ -22,11 +23,13 @@ const (
 	proofLasts = 10 * time.Minute
 	// proofTables is how many tables a report tells of.
 	proofTables = 4096
+	// proofReader is how long a state waits for a free connection: who writes waits too.
+	proofReader = 100 * time.Millisecond
 	// maxProofs is how many states a node holds on to at a time, of which it sums up one.
 	maxProofs = 8
 )
 
-// errProofBusy: a proof of the same node is still under way.
+// errProofBusy: as many states are held on to as may be.
 var errProofBusy = errors.New("the node is still busy with earlier comparisons")
 
 // prover sums up what a node holds of a database at one position: one after the other,
@@ -55,7 +58,10 @@ func (p *prover) begin(d *exec.Database, at uint64, how subjects.VerifyMode) (*p
 	default:
 		return nil, errProofBusy
 	}
-	snap, err := d.Read(context.Background(), time.Now().Add(proofLasts), subjects.Counters{})
+	snap, err := d.Read(context.Background(), time.Now().Add(proofReader), subjects.Counters{})
+	if err == nil {
+		snap.SetDeadline(time.Now().Add(proofLasts))
+	}
 	if err == nil && snap.Position().Number != at {
 		snap.Close()
 		err = errors.New("the copy went on meanwhile")
@@ -132,5 +138,6 @@ func differing(a, b *subjects.VerifyReport) []string {
 	if len(names) == 0 {
 		names = append(names, "(schema)")
 	}
+	slices.Sort(names)
 	return names
 }

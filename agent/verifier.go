@@ -203,10 +203,11 @@ func (v *verifier) mark(ctx context.Context, d *exec.Database, how subjects.Veri
 
 // begin notes that a database was asked to be compared, at its present position, and
 // sums up what the master holds there. It is called by the writer, before anything else
-// is executed. Without a proof, err says why.
+// is executed.
 func (v *verifier) begin(d *exec.Database, before subjects.Head, how subjects.VerifyMode) *comparing {
 	inc := d.Incarnation()
 	c := &comparing{d: d, head: d.Head(), how: how, reports: map[string]*subjects.VerifyReport{}, done: make(chan struct{})}
+	proof, err := v.p.begin(d, c.head.Position, how) // nothing else may wait for that
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	same := span{before, c.head}
@@ -222,7 +223,6 @@ func (v *verifier) begin(d *exec.Database, before subjects.Head, how subjects.Ve
 	c.keep(verifyKept)
 	v.all[inc] = c
 	v.seen[inc] = time.Now()
-	proof, err := v.p.begin(d, c.head.Position, how)
 	if err != nil {
 		v.settle(c, &subjects.VerifyReport{Failed: err.Error()})
 		return c
@@ -260,8 +260,8 @@ func (v *verifier) decideAll(now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for inc, c := range v.all {
-		if !live[inc] && c.own == nil {
-			v.settle(c, &subjects.VerifyReport{Failed: "the database was dropped"})
+		if !live[inc] && c.result == nil {
+			c.own = &subjects.VerifyReport{Failed: "the database was dropped"}
 		}
 		v.decide(c, now)
 	}
@@ -311,7 +311,7 @@ func (v *verifier) judge(c *comparing, slaves map[string]hearing, now time.Time)
 	}
 }
 
-// odd says whether most nodes agree with each other, and not with the master.
+// odd says whether most slaves agree with each other, and not with the master.
 func (v *verifier) odd(c *comparing, slaves int) bool {
 	if c.own.Failed != "" {
 		return false
@@ -349,7 +349,7 @@ func compared(c *comparing, r *subjects.VerifyReport, s hearing, odd bool) subje
 	case r.Sum == c.own.Sum:
 		return subjects.CopyVerification{State: subjects.VerifyEqual}
 	case odd:
-		return subjects.CopyVerification{State: subjects.VerifyUnknown, Reason: "it is the master's copy that differs from most"}
+		return subjects.CopyVerification{State: subjects.VerifyUnknown, Reason: "it is the master's copy that differs from those of most slaves"}
 	}
 	return subjects.CopyVerification{State: subjects.VerifyDifferent, Tables: differing(c.own, r)}
 }
@@ -362,7 +362,7 @@ func ownState(c *comparing, odd bool) subjects.CopyVerification {
 	case c.own.Damage != "":
 		return subjects.CopyVerification{State: subjects.VerifyDifferent, Reason: "its file is damaged: " + c.own.Damage}
 	case odd:
-		return subjects.CopyVerification{State: subjects.VerifyDifferent, Reason: "most nodes hold the same, and not this"}
+		return subjects.CopyVerification{State: subjects.VerifyDifferent, Reason: "most slaves hold the same, and not this"}
 	}
 	return subjects.CopyVerification{State: subjects.VerifyEqual}
 }
@@ -378,7 +378,7 @@ func (v *verifier) report(c *comparing) {
 		log.Error("a copy is not equal to the others", "node", id, "tables", strings.Join(n.Tables, ", "), "reason", n.Reason)
 		if id == subjects.MasterID {
 			if w, err := v.m.writer(c.d.Name()); err == nil && w.db == c.d {
-				w.stop(fmt.Errorf("the master's copy is not what most nodes hold (%s): stop the master, remove %s.db* from its data directory and start it: it makes the database anew from its snapshot and the log", n.Reason, c.d.Name()))
+				w.stop(fmt.Errorf("the master's copy is not what most slaves hold (%s): stop the master, remove %s.db* from its data directory and start it: it makes the database anew from its snapshot and the log", n.Reason, c.d.Name()))
 			}
 		}
 	}
@@ -439,6 +439,7 @@ func (v *verifier) onReport(_ context.Context, r *subjects.VerifyReport) (*subje
 		v.decide(c, time.Now())
 	case before == nil || before.Sum != r.Sum || before.Damage != r.Damage: // a late one, or of a copy made anew
 		v.judge(c, v.m.fleet.hearing(c.d.Name()), time.Now())
+		v.report(c)
 	}
 	if c.result == nil {
 		return &subjects.VerifyVerdict{Wait: true}, nil
