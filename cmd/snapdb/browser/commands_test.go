@@ -3,6 +3,7 @@
 package browser_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,74 @@ func TestQueuedCommandReachesANodeThatComesBack(t *testing.T) {
 	b.record("Label", "done")
 	b.open(c.url)
 	b.row("snap1", "room=lab1")
+}
+
+// What waits for a node can be taken back, and what failed there asked for again; the
+// node gets the second alone.
+func TestCancelledCommandIsNotDoneAndAFailedOneCanBeRetried(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	b := newTab(t, false)
+	awaitPanel(c, b)
+	b.row("snap1", "online")
+	c.slaves["snap1"].kill()
+	b.row("snap1", "offline")
+	b.label(c, "snap1", "cancelled=yes", "queue")
+	b.openRecord(c, "queued")
+	b.press("Cancel on snap1")
+	b.sees("#detail tbody", "cancelled")
+	b.record("Label", "cancelled")
+
+	b.label(c, "snap1", "retried=yes", "skip")
+	b.openRecord(c, "failed")
+	c.slaves["snap1"].start()
+	b.open(c.url)
+	b.row("snap1", "online")
+	b.openRecord(c, "failed")
+	failed := eval[string](b, `new URLSearchParams(location.search).get("id")`)
+	b.press("Retry on snap1")
+	await(t, func() string {
+		of := eval[string](b, `[...document.querySelectorAll("#detail dt")].find((e) => e.innerText === "again of")?.nextElementSibling.innerText ?? ""`)
+		if of != failed {
+			return fmt.Sprintf("the retry says it is again of %q, not of %q", of, failed)
+		}
+		return ""
+	})
+	b.sees("#detail tbody", "done")
+	b.open(c.url)
+	b.row("snap1", "retried=yes")
+	if now := b.text("tbody"); strings.Contains(now, "cancelled=yes") {
+		t.Errorf("a cancelled command was carried out: %s", now)
+	}
+}
+
+// label gives a node a label on the first page, and says what becomes of the command
+// when the node is away.
+func (b *tab) label(c *cluster, node, pair, away string) {
+	b.t.Helper()
+	b.open(c.url)
+	b.live()
+	b.do(clickTick(node))
+	b.press("Labels…")
+	b.do(chromedp.SendKeys(chromedp.CSS("dialog input.mono"), pair))
+	eval[bool](b, fmt.Sprintf(`(() => {
+		const e = document.querySelector("dialog details select");
+		e.value = %q;
+		e.dispatchEvent(new Event("change", { bubbles: true }));
+		return true;
+	})()`, away))
+	b.press("Change labels")
+	b.sees("#toasts", "recorded for 1 node") // leaving the page sooner would take the request back
+}
+
+// openRecord opens the newest command, once it has that outcome.
+func (b *tab) openRecord(c *cluster, outcome string) {
+	b.t.Helper()
+	b.open(c.url + "/commands")
+	b.live()
+	b.record("Label", outcome)
+	b.click("#list tbody a")
+	b.sees("#detail tbody", outcome)
 }
 
 func TestLogsStream(t *testing.T) {
