@@ -33,7 +33,7 @@ const (
 
 // verifier has the nodes compare what they hold. It logs a message that asks for it; each
 // node sums up what it has just there and tells the verifier, which knows the master's
-// own sum. A copy that differs is told so, and heals; if most nodes agree with each
+// own sum. A copy that differs is told so, and heals; if most slaves agree with each
 // other and not with the master, it is the master's copy that is wrong, and nobody gets
 // it.
 type verifier struct {
