@@ -172,8 +172,15 @@ func (k *keeper) due(d *exec.Database, long bool) bool {
 		since = time.UnixMilli(snap.Taken)
 	}
 	head := d.Head()
-	changed := k.m.verifier.changed(snap.Head, head) && head.Position != head.Incarnation
-	return wanted || changed && (long || time.Since(since) >= k.m.opts.SnapshotEvery)
+	switch {
+	case wanted:
+		return true
+	case head.Position == head.Incarnation: // the catalog has all of it
+		return false
+	case long: // which comparisons alone keep it from being shortened, too
+		return snap.Head != head
+	}
+	return time.Since(since) >= k.m.opts.SnapshotEvery && k.m.verifier.changed(snap.Head, head)
 }
 
 // take takes a snapshot; what fails is tried again in the next round, and said once.

@@ -244,11 +244,13 @@ func (v *verifier) settle(c *comparing, own *subjects.VerifyReport) {
 	}
 }
 
-// changed says whether a database has changed between two heads, comparisons aside.
+// changed says whether a database has changed between two heads of it, comparisons
+// aside.
 func (v *verifier) changed(from, to subjects.Head) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return from != to && v.idle[to.Incarnation] != span{from, to}
+	same := v.idle[to.Incarnation]
+	return from != to && (same.to != to || from.Position < same.from.Position)
 }
 
 // decideAll decides what has waited long enough, and forgets databases that are no more.

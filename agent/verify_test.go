@@ -200,3 +200,41 @@ func TestManyDatabasesAreCompared(t *testing.T) {
 	})
 	c.compareNoMore()
 }
+
+// A database in which nothing happens but comparisons does not keep the log long.
+func TestComparisonsDoNotHoldTheLogBack(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{LogKeep: 1, VerifyEvery: -1}, "s1")
+	c.untilTrimmed(c.fill("a", 1) - 1)
+	c.verify(false)
+	c.untilTrimmed(c.fill("b", 5) - 1)
+	c.startSlave("new")
+	c.untilInSync("s1", "new")
+}
+
+// A database that was only compared since its snapshot does not get another, also if it
+// was compared before that.
+func TestComparisonsMakeNoSnapshotsDue(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{SnapshotEvery: time.Nanosecond, VerifyEvery: -1}, "s1")
+	c.fill("a", 1)
+	snapshots := func() map[string]subjects.Snapshot { return c.m.Info(t.Context()).Snapshots }
+	untilTaken := func(db string, position uint64) {
+		t.Helper()
+		until(t, "there is a snapshot of "+db, func() bool {
+			c.m.RouseKeeper()
+			return snapshots()[db].Position >= position
+		})
+	}
+	first := c.verify(false).Position
+	if _, err := c.c.Snapshot(testContext(t), "a"); err != nil {
+		t.Fatal(err)
+	}
+	c.verify(false)
+	untilTaken("b", c.fill("b", 1)) // and a had its turn before it
+	if at := snapshots()["a"].Position; at != first {
+		t.Errorf("the snapshot is of %d, want %d", at, first)
+	}
+	// What is written does.
+	untilTaken("a", c.do("a", "INSERT INTO t (x) VALUES (1)").Position)
+}

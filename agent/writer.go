@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -239,11 +240,11 @@ func (w *writer) putBack(c *call) {
 	w.running = nil
 }
 
-// idle says whether nobody waits for the writer.
+// idle says whether nobody waits for the writer. Comparisons have time.
 func (w *writer) idle() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.waiting) == 0
+	return !slices.ContainsFunc(w.waiting, func(c *call) bool { return c.verify == "" })
 }
 
 // group executes what waits as one group, logs and commits it.
