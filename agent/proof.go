@@ -61,6 +61,7 @@ func (p *prover) begin(d *exec.Database, at uint64, how subjects.VerifyMode) (*p
 	snap, err := d.Read(context.Background(), time.Now().Add(proofReader), subjects.Counters{})
 	if err == nil {
 		snap.SetDeadline(time.Now().Add(proofLasts))
+		snap.Yield()
 	}
 	if err == nil && snap.Position().Number != at {
 		snap.Close()

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"slices"
 	"strings"
 
 	"github.com/snapdb/snapdb/exec/engine"
@@ -132,13 +131,11 @@ func (s *Snapshot) tables() ([]tableQuery, error) {
 // contentQuery makes the query that reads a table in key order, which is the
 // order it is stored in: nothing needs to be sorted.
 func (s *Snapshot) contentQuery(table string, withoutRowID bool) (string, error) {
-	var names, columns, order []string
+	var columns, order []string
 	name := subjects.TextValue(table)
 	err := s.each(`SELECT name, hidden FROM pragma_table_xinfo(?)`, func(row *engine.Stmt) {
-		column := string(row.Column(0).Bytes())
-		names = append(names, strings.ToLower(column))
 		if row.Column(1).Int() != hiddenVirtual {
-			columns = append(columns, QuoteName(column))
+			columns = append(columns, QuoteName(string(row.Column(0).Bytes())))
 		}
 	}, name)
 	if err != nil {
@@ -157,11 +154,12 @@ func (s *Snapshot) contentQuery(table string, withoutRowID bool) (string, error)
 			return "", err
 		}
 	} else {
-		for _, id := range []string{"rowid", "_rowid_", "oid"} {
-			if !slices.Contains(names, id) {
-				columns, order = append(columns, id), []string{id}
-				break
-			}
+		id, err := rowIDName(s.c.Conn, table)
+		if err != nil {
+			return "", err
+		}
+		if id != "" {
+			columns, order = append(columns, id), []string{id}
 		}
 	}
 	// Without an index SQLite scans a table by rowid, even if the table's columns

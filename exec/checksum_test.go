@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -236,4 +237,43 @@ func image(t tb, path string) []byte {
 	}
 	clear(data[40:44])
 	return data
+}
+
+// A database that is closed does not wait for a read that yields.
+func TestYieldingReadDoesNotHoldCloseUp(t *testing.T) {
+	h := newHistory(t)
+	n := newMaster(t, h)
+	h.command(n, "CREATE DATABASE d")
+	h.mustWrite(n, "d", "CREATE TABLE t (x)", "WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < 1000) INSERT INTO t SELECT n FROM i")
+	s := n.read("d")
+	s.Yield()
+	resting, goOn := make(chan struct{}), make(chan struct{})
+	read := make(chan error)
+	go func() {
+		var once sync.Once
+		_, err := s.ChecksumGently(t.Context(), func() { once.Do(func() { close(resting); <-goOn }) })
+		s.Close()
+		read <- err
+	}()
+	<-resting
+	closed := make(chan error)
+	d := n.database("d")
+	go func() { closed <- d.Close(t.Context()) }() // which never ends
+	for {
+		other, err := d.Read(t.Context(), time.Time{}, subjects.Counters{})
+		if errors.Is(err, exec.ErrClosed) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.Close()
+	}
+	close(goOn)
+	if err := <-read; err == nil {
+		t.Error("the read went on")
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
 }

@@ -22,6 +22,7 @@ type reader struct {
 	position *engine.Stmt // reads at
 	reading  bool         // a read transaction is open
 	at       Position     // that it shows
+	yields   bool         // whoever has it is not waited for by close; guarded by the pool's lock
 }
 
 func openReader(path string) (*reader, error) {
@@ -188,6 +189,7 @@ func (p *pool) put(c *reader, applied Position) {
 	defer p.mu.Unlock()
 	delete(p.lent, c)
 	delete(p.parked, c)
+	c.yields = false
 	if c.at != applied {
 		p.cool(c)
 	}
@@ -199,6 +201,15 @@ func (p *pool) put(c *reader, applied Position) {
 		p.idle = append(p.idle, c)
 	}
 	p.wakeAll()
+}
+
+// yield notes that close need not wait for a connection.
+func (p *pool) yield(c *reader) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.yields = true; p.closed {
+		c.Interrupt()
+	}
 }
 
 // park notes that nobody uses a snapshot for now.
@@ -257,8 +268,8 @@ func (p *pool) cool(c *reader) {
 	}
 }
 
-// close refuses new reads, takes parked snapshots away, waits for reads in flight
-// and, when ctx ends, interrupts them.
+// close refuses new reads, takes parked snapshots away, interrupts those that yield,
+// waits for the others in flight and, when ctx ends, interrupts them.
 func (p *pool) close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
@@ -269,6 +280,11 @@ func (p *pool) close(ctx context.Context) error {
 	p.idle = nil
 	for _, s := range p.parked {
 		p.reclaim(s)
+	}
+	for c := range p.lent {
+		if c.yields {
+			c.Interrupt()
+		}
 	}
 	for len(p.lent)+p.opening > 0 {
 		wake := p.wake

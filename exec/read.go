@@ -69,6 +69,10 @@ func (s *Snapshot) Interrupt() {
 	}
 }
 
+// Yield says that nobody waits for what is read from now on: a database that is closed
+// meanwhile interrupts it at once.
+func (s *Snapshot) Yield() { s.d.readers.yield(s.c) }
+
 // Park lets go of the snapshot until Resume, for a client that may come back or
 // not. A database that is closed meanwhile does not wait for it.
 func (s *Snapshot) Park() { s.d.readers.park(s) }
