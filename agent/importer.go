@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,7 @@ import (
 const (
 	// importPoll is how long an answer waits for something to have changed.
 	importPoll = time.Second
-	// importKept is how long the end of an import is remembered.
+	// importKept is how long the end of an import is remembered at least.
 	importKept = time.Minute
 	// importAcks is how long it waits for the slaves that must have it.
 	importAcks = time.Hour
@@ -112,7 +113,7 @@ type importing struct {
 	// Guarded by the importer's lock.
 	state subjects.ImportResponse
 	err   error
-	ended bool
+	ended time.Time // zero: not yet
 }
 
 func newImporter(m *Master) *importer { return &importer{m: m, all: map[string]*importing{}} }
@@ -141,7 +142,7 @@ func (i *importer) answer(ctx context.Context, req *subjects.ImportRequest) (*su
 	for began := i.stage(x); ; {
 		heard := x.turn.heard()
 		i.mu.Lock()
-		state, err, ended := x.state, x.err, x.ended
+		state, err, ended := x.state, x.err, !x.ended.IsZero()
 		i.mu.Unlock()
 		switch {
 		case ended && err != nil:
@@ -199,6 +200,7 @@ func (i *importer) start(req *subjects.ImportRequest) error {
 	case i.busy != nil:
 		return subjects.Errorf(subjects.CodeBusy, "database %s is being imported: try again when that is done", i.busy.req.DB)
 	}
+	maps.DeleteFunc(i.all, func(_ string, x *importing) bool { return time.Since(x.ended) > importKept })
 	ctx, cancel := context.WithCancelCause(i.m.ctx)
 	x := &importing{req: *req, cancel: cancel, state: subjects.ImportResponse{Stage: subjects.ImportChecking, DB: req.DB},
 		away: time.AfterFunc(i.m.opts.patience.away, func() { cancel(errAbandoned) })}
@@ -218,15 +220,10 @@ func (i *importer) run(ctx context.Context, x *importing) {
 	if derr := i.discard(x.req.Digest); derr != nil {
 		i.m.log.Warn("cannot remove the file of an import", "digest", x.req.Digest, "error", derr)
 	}
-	x.ended, x.err = true, err
+	x.ended, x.err = time.Now(), err
 	state := x.state
 	i.mu.Unlock()
 	x.turn.ring()
-	time.AfterFunc(importKept, func() {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		delete(i.all, x.req.ID)
-	})
 	if err != nil {
 		i.m.log.Warn("a database was not imported", "database", x.req.DB, "error", err)
 		return

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/snapdb/snapdb/agent/snapshot"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -135,21 +136,11 @@ func makeCopy(ctx context.Context, d *exec.Database, path string) (head subjects
 	}
 	defer f.Close()
 	hash := sha256.New()
-	buf := make([]byte, subjects.BlobChunk)
-	for {
-		n, err := f.Read(buf)
-		hash.Write(buf[:n])
-		size += int64(n)
-		switch {
-		case errors.Is(err, io.EOF):
-			head = subjects.Head{Incarnation: d.Incarnation(), Position: at.Number, Chain: at.Chain.String()}
-			return head, size, hex.EncodeToString(hash.Sum(nil)), nil
-		case err != nil:
-			return head, 0, "", fmt.Errorf("read the copy: %w", err)
-		case ctx.Err() != nil:
-			return head, 0, "", context.Cause(ctx)
-		}
+	if size, err = io.Copy(hash, snapshot.Reader(ctx, f)); err != nil {
+		return head, 0, "", fmt.Errorf("read the copy: %w", err)
 	}
+	head = subjects.Head{Incarnation: d.Incarnation(), Position: at.Number, Chain: at.Chain.String()}
+	return head, size, hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // State says how far a copy is, and that somebody wants it still.
