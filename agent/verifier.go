@@ -29,6 +29,8 @@ const (
 	verifyWait = time.Minute
 	// verifyPatience is how long somebody who asks waits by default.
 	verifyPatience = time.Minute
+	// verifyKept is how many comparisons of a database are kept.
+	verifyKept = 8
 )
 
 // verifier has the nodes compare what they hold. It logs a message that asks for it; each
@@ -63,9 +65,6 @@ type comparing struct {
 	before  *comparing             // of the same database; some are kept for slaves that ask late
 }
 
-// verifyKept is how many comparisons of a database are kept.
-const verifyKept = 8
-
 // find is the comparison at a head, this one or one before; nil if there is none.
 func (c *comparing) find(h subjects.Head) *comparing {
 	for ; c != nil; c = c.before {
@@ -86,7 +85,8 @@ func (c *comparing) keep(n int) {
 }
 
 func newVerifier(m *Master) *verifier {
-	return &verifier{m: m, p: newProver(), all: map[uint64]*comparing{}, last: map[uint64]*subjects.Verification{}, seen: map[uint64]time.Time{}, idle: map[uint64]span{}}
+	return &verifier{m: m, p: newProver(), all: map[uint64]*comparing{}, last: map[uint64]*subjects.Verification{},
+		seen: map[uint64]time.Time{}, idle: map[uint64]span{}}
 }
 
 // run is the verifier's goroutine.
@@ -178,27 +178,34 @@ func (v *verifier) better(last *subjects.Verification) bool {
 	return false
 }
 
-// mark logs the message that asks for a comparison.
+// mark logs the message that asks for a comparison. Who does not wait for it any more
+// gets none.
 func (v *verifier) mark(ctx context.Context, d *exec.Database, how subjects.VerifyMode) (*comparing, error) {
 	w, err := v.m.writer(d.Name())
 	if err != nil {
 		return nil, err
 	}
-	var begun *comparing
-	answered := make(chan struct{})
-	c := &call{begun: time.Now(), ctx: ctx, req: &subjects.Request{}, rule: subjects.Ack{Kind: subjects.AckLog}, deadline: time.Now().Add(writePatience), wrote: true,
-		verify: how, compares: func(c *comparing) { begun = c }, answer: func(*call, outcome) { close(answered) }}
+	begun, answered := make(chan *comparing, 1), make(chan struct{})
+	now := time.Now()
+	c := &call{begun: now, ctx: ctx, req: &subjects.Request{}, rule: subjects.Ack{Kind: subjects.AckLog}, deadline: now.Add(writePatience), wrote: true,
+		verify: how, compares: func(c *comparing) { begun <- c }, answer: func(*call, outcome) { close(answered) }}
 	if err := w.submit(c); err != nil {
 		return nil, err
 	}
-	<-answered
-	switch {
-	case c.failed != nil:
+	select {
+	case <-answered:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if c.failed != nil {
 		return nil, c.failed
-	case begun == nil:
+	}
+	select {
+	case c := <-begun:
+		return c, nil
+	default:
 		return nil, subjects.Errorf(subjects.CodeUnavailable, "the master's copy of %s is behind its log", d.Name())
 	}
-	return begun, nil
 }
 
 // begin notes that a database was asked to be compared, at its present position, and
@@ -318,14 +325,14 @@ func (v *verifier) odd(c *comparing, slaves int) bool {
 	if c.own.Failed != "" {
 		return false
 	}
+	if c.own.Damage != "" {
+		return true
+	}
 	n := map[string]int{}
 	for _, r := range c.reports {
 		if r.Sum != "" && r.Damage == "" {
 			n[r.Sum]++
 		}
-	}
-	if c.own.Damage != "" {
-		return true
 	}
 	for sum, k := range n {
 		if sum != c.own.Sum && k > 1 && 2*k > slaves {
@@ -380,7 +387,7 @@ func (v *verifier) report(c *comparing) {
 		log.Error("a copy is not equal to the others", "node", id, "tables", strings.Join(n.Tables, ", "), "reason", n.Reason)
 		if id == subjects.MasterID {
 			if w, err := v.m.writer(c.d.Name()); err == nil && w.db == c.d {
-				w.stop(fmt.Errorf("the master's copy is not what most slaves hold (%s): stop the master, remove %s.db* from its data directory and start it: it makes the database anew from its snapshot and the log", n.Reason, c.d.Name()))
+				w.stop(fmt.Errorf("the master's copy is wrong (%s): stop the master, remove %s.db* from its data directory and start it: it makes the database anew from its snapshot and the log", n.Reason, c.d.Name()))
 			}
 		}
 	}
@@ -406,6 +413,9 @@ func (v *verifier) verify(ctx context.Context, req *subjects.VerifyRequest) (*su
 		how = subjects.VerifyDeep
 	}
 	c, err := v.mark(ctx, d, how)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, subjects.Errorf(subjects.CodeTimeout, "database %s was not compared: writes of others, or an open transaction, took all of %v", d.Name(), patience)
+	}
 	if err != nil {
 		return nil, err
 	}

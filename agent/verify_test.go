@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -237,4 +238,74 @@ func TestComparisonsMakeNoSnapshotsDue(t *testing.T) {
 	}
 	// What is written does.
 	untilTaken("a", c.do("a", "INSERT INTO t (x) VALUES (1)").Position)
+}
+
+// A comparison is nobody for whom an open transaction has to make room.
+func TestComparisonDoesNotHurryTransactions(t *testing.T) {
+	t.Parallel()
+	o := agent.MasterOptions{VerifyEvery: -1}
+	o.Impatient(time.Second, 200*time.Millisecond, time.Hour, time.Second)
+	c := newCluster(t, o, "s1")
+	c.fill("a", 1)
+	s := c.session("a")
+	s.do("BEGIN IMMEDIATE")
+	compared := make(chan error, 1)
+	go func() {
+		_, err := c.c.Verify(t.Context(), "a", false)
+		compared <- err
+	}()
+	until(t, "the comparison waits", func() bool { return c.m.Waiting("a") == 1 })
+	until(t, "the transaction is given up", func() bool { return c.m.Waiting("a") == 0 })
+	if msg := s.fails(subjects.CodeTransaction, "INSERT INTO t (x) VALUES (1)"); !strings.Contains(msg, "did nothing for 1s") {
+		t.Errorf("message %q", msg)
+	}
+	if err := <-compared; err != nil {
+		t.Error(err)
+	}
+}
+
+// Who asks for a comparison behind an open transaction waits no longer than he said.
+func TestComparisonIsNotWaitedForTooLong(t *testing.T) {
+	t.Parallel()
+	o := agent.MasterOptions{VerifyEvery: -1}
+	o.Impatient(time.Hour, time.Hour, time.Hour, time.Second)
+	c := newCluster(t, o, "s1")
+	c.fill("a", 1)
+	s := c.session("a")
+	s.do("BEGIN IMMEDIATE")
+	ctx, cancel := context.WithTimeout(testContext(t), 500*time.Millisecond)
+	defer cancel()
+	if _, err := c.c.Verify(ctx, "a", false); err == nil {
+		t.Error("it was compared in spite of an open transaction")
+	}
+	s.do("ROLLBACK")
+	before := c.do("a", "INSERT INTO t (x) VALUES (1)").Position
+	if v := c.verify(false); v.Position != before+1 {
+		t.Errorf("compared at %d after a write at %d: what nobody waits for is logged", v.Position, before)
+	}
+}
+
+// Writes go on while a comparison cannot get hold of a read connection, which it says.
+func TestComparisonDoesNotWaitForReaders(t *testing.T) {
+	t.Parallel()
+	o := agent.MasterOptions{VerifyEvery: -1}
+	o.Impatient(time.Hour, time.Hour, time.Hour, time.Second)
+	c := newCluster(t, o, "s1")
+	c.fill("a", 1)
+	reading := make([]session, 16)
+	for i := range reading {
+		reading[i] = c.session("a")
+		reading[i].do("BEGIN")
+		reading[i].do("SELECT count(*) FROM t")
+	}
+	if v := c.verify(false); v.Proven || v.Nodes["master"].State != subjects.VerifyUnknown {
+		t.Errorf("%+v", v)
+	}
+	c.do("a", "INSERT INTO t (x) VALUES (1)")
+	for _, s := range reading {
+		s.do("ROLLBACK")
+	}
+	if v := c.verify(false); !v.Proven {
+		t.Errorf("%+v", v)
+	}
 }

@@ -377,6 +377,10 @@ func (w *writer) execute(g *exec.Group, c *call, until time.Time) (later bool, e
 // one does.
 func (w *writer) compare(ctx context.Context, g *exec.Group, c *call) {
 	w.setRunning(nil)
+	if c.ctx.Err() != nil {
+		w.abandon(g, []*call{c}, context.Cause(c.ctx))
+		return
+	}
 	before := w.db.Head()
 	g.Verify(c.verify)
 	w.publish(ctx, g, []*call{c}, func(position uint64) {
