@@ -21,7 +21,7 @@ type metrics struct {
 
 	up, position, stopped, writes, logBytes, logMax, logLast     *prometheus.Desc
 	nodeState, nodePosition, nodeLag, nodeAck, nodeSync, viewers *prometheus.Desc
-	behind, connections, verified, unequal                       *prometheus.Desc
+	behind, connections, verified, compared, unequal             *prometheus.Desc
 	write, publish, group, ack                                   *prometheus.Desc
 }
 
@@ -39,6 +39,7 @@ func newMetrics(s *Server) *metrics {
 		logLast:      d("log_last_position", "Position of the last message of the log."),
 		behind:       d("behind_seconds", "For how long the master has lacked what its log has, or may have."),
 		verified:     d("database_verified_position", "Position at which all nodes were last compared and equal.", "database"),
+		compared:     d("database_compared_seconds", "Age of the last comparison of a database on all nodes, whatever it found.", "database"),
 		unequal:      d("database_unequal_copies", "Copies of a database that the last comparison found to differ.", "database"),
 		connections:  d("nats_connections", "Connections to the broker, the master's own included."),
 		nodeState:    d("node_state", "1 for the state that a node is in.", "node", "state"),
@@ -93,6 +94,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 				differ++
 			}
 		}
+		gauge(m.compared, time.Since(time.UnixMilli(v.At)).Seconds(), name)
 		if gauge(m.unequal, float64(differ), name); v.Proven {
 			gauge(m.verified, float64(v.Position), name)
 		}
