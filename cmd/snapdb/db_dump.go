@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,9 +65,7 @@ shadow tables: only sqlite3 reads that back. Take such a database to another clu
 
 func (d *dumping) run(cmd *cobra.Command, name string) (err error) {
 	if d.output != "" {
-		if _, err := os.Lstat(d.output); err == nil && !d.yes {
-			return fmt.Errorf("%s is there already: --yes replaces it", d.output)
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := mayWrite(d.output, d.yes); err != nil {
 			return err
 		}
 	}
@@ -137,7 +134,7 @@ func (d *dumping) whose(cmd *cobra.Command, c *client.Client) (string, error) {
 
 // fetchCopy brings a copy of a database into a new file.
 func fetchCopy(cmd *cobra.Command, c *client.Client, node, name, file string) (*subjects.CopyResponse, error) {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666) // as any program's output; its folder is private
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +155,7 @@ func (d *dumping) writeSQL(cmd *cobra.Command, file string) (script string, err 
 	to := cmd.OutOrStdout()
 	if d.output != "" {
 		script = file + ".sql"
-		f, oerr := os.OpenFile(script, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		f, oerr := os.OpenFile(script, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
 		if oerr != nil {
 			return "", oerr
 		}
@@ -180,7 +177,7 @@ func settleFile(from, to string) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(f.Chmod(0o644), f.Sync(), f.Close())
+	err = errors.Join(f.Sync(), f.Close())
 	if err != nil {
 		return err
 	}

@@ -158,19 +158,25 @@ differ or nothing could be compared, 4 if some nodes did not say what they hold.
 				return err
 			}
 			all := []*subjects.Verification{}
+			var failed error
 			for _, name := range names {
 				v, err := c.Verify(ctx, name, deep)
-				if err != nil {
-					return err
+				if failed = errors.Join(failed, err); err == nil {
+					all = append(all, v)
 				}
-				all = append(all, v)
+				if ctx.Err() != nil {
+					break
+				}
 			}
 			if l.json {
 				err = printJSON(cmd.OutOrStdout(), map[string]any{"databases": all})
-			} else {
+			} else if len(all) > 0 {
 				err = printVerified(cmd.OutOrStdout(), all)
 			}
-			return errors.Join(err, verdict(all))
+			if failed == nil {
+				failed = verdict(all)
+			}
+			return errors.Join(err, failed)
 		},
 	}
 	l.flags(cmd, verifyCommandPatience)

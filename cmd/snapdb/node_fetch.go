@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -71,9 +70,7 @@ func download(cmd *cobra.Command, c *client.Client, n subjects.NodeOutcome, file
 	if err := json.Unmarshal(n.Output, &info); err != nil {
 		return fmt.Errorf("read the node's answer: %w", err)
 	}
-	if _, err := os.Lstat(file); err == nil && !replace {
-		return fmt.Errorf("%s is there already: --yes replaces it", file)
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := mayWrite(file, replace); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

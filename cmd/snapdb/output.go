@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"slices"
@@ -65,6 +66,18 @@ func (l *look) cluster(cmd *cobra.Command) (ctx context.Context, c *client.Clien
 
 func yesFlag(f *pflag.FlagSet, yes *bool) {
 	f.BoolVar(yes, "yes", false, "do it without asking")
+}
+
+// mayWrite says whether a file can be made: what is there is only replaced if that was
+// asked for.
+func mayWrite(file string, replace bool) error {
+	switch _, err := os.Lstat(file); {
+	case err == nil && !replace:
+		return fmt.Errorf("%s is there already: --yes replaces it", file)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return nil
 }
 
 // confirm asks whoever sits at the terminal before something that cannot be undone.
