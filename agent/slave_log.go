@@ -31,7 +31,12 @@ func newLogWire() *logWire { return &logWire{lines: make(chan []byte, 256)} }
 
 // handler writes records as JSON lines to the wire.
 func (w *logWire) handler() slog.Handler {
-	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo})
+	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			return slog.String(a.Key, a.Value.Duration().String()) // as in the node's own log, not nanoseconds
+		}
+		return a
+	}})
 }
 
 // Write takes one line.

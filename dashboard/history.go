@@ -46,7 +46,10 @@ func takeSample(info, before *subjects.ClusterInfoResponse, now, then time.Time)
 		}
 		ns := nodeSample{LagMS: n.LagMS, AckMS: n.AckMS}
 		if n.Status != nil {
-			ns.Position = n.Status.Cursor
+			ns.Position = n.Status.Cursor // as of its last word, or what it has acknowledged since
+			for _, at := range n.Acked {
+				ns.Position = max(ns.Position, at)
+			}
 			if host := n.Status.Host; host != nil {
 				ns.CPU, ns.RSS = host.CPUPercent, host.ProcessRSS
 			}

@@ -107,7 +107,9 @@ const LETTER = 6.7; // px, of the figures on the axes
 
 // frame makes the axes that lines, points and upright bars share.
 function frame({ width, height, low, high, format, left: least = 0, title, bottom = 22 }) {
-	const rows = ticks(low, high, Math.max(2, Math.floor(height / 44)));
+	const most = Math.max(2, Math.floor(height / 44));
+	let rows = ticks(low, high, most);
+	if (rows.length > 1 && rows.at(-1) < high) rows = ticks(low, rows.at(-1) + (rows[1] - rows[0]), most); // a figure stands above all that is drawn
 	const top = title ? 22 : 8;
 	high = Math.max(high, rows.at(-1) ?? high);
 	const words = rows.map(format);

@@ -90,3 +90,10 @@ export function names(list, most = 4) {
 	if (list.length <= most) return list.join(', ');
 	return `${list.slice(0, most).join(', ')} and ${list.length - most} more`;
 }
+
+const rules = { log: 'in the log', insync: 'applied in sync', all: 'applied by all' };
+
+// rule says when a write is acknowledged.
+export function rule(name) {
+	return rules[name] ?? `applied by ${name}`;
+}

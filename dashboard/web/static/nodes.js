@@ -5,7 +5,7 @@ import { start, showState } from './shell.js';
 import { Table } from './table.js';
 import { open, troubleBox } from './dialog.js';
 import * as commanding from './commanding.js';
-import { age, bytes, count, full, moment, number, percent, span } from './format.js';
+import { age, bytes, count, full, moment, number, percent, rule, span } from './format.js';
 
 const live = start();
 let cluster = null;
@@ -45,9 +45,8 @@ function showNodeState(cell, n) {
 
 // applied is the position up to which a node has everything.
 function applied(n) {
-	if (n.status?.cursor) return n.status.cursor;
-	const acked = Object.values(n.acked ?? {});
-	return acked.length > 0 ? Math.max(...acked) : null;
+	const positions = [n.status?.cursor ?? 0, ...Object.values(n.acked ?? {})]; // what it says now and then, and what it has acknowledged since
+	return Math.max(...positions) || null;
 }
 
 // behind is how many positions of the log a node lacks, at most: those of databases
@@ -131,14 +130,12 @@ put($('cluster'), Object.values(facts).map((f) => f.element));
 for (const f of [facts.up, facts.cluster]) f.element.classList.add('minor');
 text(facts.writes.value, '–');
 
-const rules = { log: 'in the log', insync: 'applied in sync', all: 'applied by all' };
-
 function showCluster() {
 	const c = cluster;
 	text(facts.head.value, number(c.cursor));
 	put(facts.log.value, bytes(c.log_bytes), c.log_max > 0 && h('small', {}, ` of ${bytes(c.log_max)}`));
 	text(facts.dbs.value, Object.keys(c.heads ?? {}).filter((name) => !name.startsWith('_')).length);
-	text(facts.ack.value, rules[c.ack] ?? `applied by ${c.ack}`);
+	text(facts.ack.value, rule(c.ack));
 	showMaster(c.host);
 	text(facts.up.value, span(Date.now() - moment(c.started)));
 	text(facts.cluster.value, c.cluster.slice(0, 8));

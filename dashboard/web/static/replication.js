@@ -7,7 +7,7 @@ import { Table } from './table.js';
 import { Chart, COLOURS } from './chart.js';
 import { History } from './history.js';
 import { troubleBox } from './dialog.js';
-import { age, bytes, count, number, rate, span } from './format.js';
+import { age, bytes, count, number, rate, rule, span } from './format.js';
 import { copy } from './verified.js';
 
 const live = start();
@@ -16,7 +16,7 @@ const fact = (name) => {
 	const value = h('dd');
 	return { element: h('div', {}, h('dt', {}, name), value), value };
 };
-const facts = { head: fact('Log head'), term: fact('Term'), writes: fact('Writes'), log: fact('Log on disk'), first: fact('Log from'), snaps: fact('Snapshots'), sync: fact('In sync'), ack: fact('Rule of acknowledgement') };
+const facts = { head: fact('Log head'), term: fact('Term'), writes: fact('Writes'), log: fact('Log on disk'), first: fact('Log from'), snaps: fact('Snapshots'), sync: fact('In sync'), ack: fact('Acknowledged when') };
 put($('facts'), Object.values(facts).map((f) => f.element));
 text(facts.writes.value, '–');
 
@@ -44,7 +44,7 @@ live.on('cluster', ({ cluster }) => {
 	put(facts.log.value, bytes(cluster.log_bytes), cluster.log_max > 0 && h('small', {}, ` of ${bytes(cluster.log_max)}`));
 	text(facts.first.value, number(cluster.log_first));
 	put(facts.snaps.value, bytes(cluster.snapshot_bytes), h('small', {}, ` of ${count(Object.keys(cluster.snapshots ?? {}).length, 'database')}`));
-	text(facts.ack.value, cluster.ack);
+	text(facts.ack.value, rule(cluster.ack));
 	const inSync = nodes.filter((n) => heads.every(([db]) => n.in_sync?.includes(db))).length;
 	put(facts.sync.value, String(inSync), h('small', {}, ` of ${count(nodes.length, 'node')}`));
 	const rows = [];
