@@ -57,7 +57,7 @@ that every node holds the same, and stays until Ctrl-C.`,
 		Example: "  snapdb demo\n  snapdb demo --for 10s --nats 127.0.0.1:0",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkListen(listen); err != nil {
+			if err := checkNATS(listen, false); err != nil {
 				return flagError(cmd, "nats", err)
 			}
 			if err := checkPanel(http); err != nil {
@@ -69,7 +69,7 @@ that every node holds the same, and stays until Ctrl-C.`,
 			return demo(cmd.Context(), cmd.OutOrStdout(), listen, http, lasts)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "nats", agent.DefaultListen, "`HOST:PORT` where the master listens")
+	cmd.Flags().StringVar(&listen, "nats", agent.DefaultListen, "`HOST:PORT` of this machine where the master listens")
 	cmd.Flags().StringVar(&http, "http", dashboard.DefaultListen, "`HOST:PORT` of this machine where the panel is; off: none")
 	cmd.Flags().DurationVar(&lasts, "for", 0, "end by itself after this `DURATION`, e.g. 10s, but not before the script is done (default: run until Ctrl-C)")
 	return cmd

@@ -22,25 +22,27 @@ const stopPatience = 20 * time.Second
 func masterCommand() *cobra.Command {
 	o := agent.MasterOptions{Version: version}
 	var ack, http string // http: address of the panel
+	var insecure bool
 	var reserveMB, logMB, keepMB int64
 	cmd := &cobra.Command{
 		Use:   "master",
 		Short: "run the master: the broker, and the node that takes all SQL",
 		Long: `master runs the one node of a cluster that takes writes, with the NATS broker
 that carries them to the slaves. It listens on this machine only unless --nats
-says otherwise.
+says otherwise, which takes --insecure as well: there is no login yet, so whoever
+reaches the address can run SQL and command the nodes.
 
 It is ready when it says so on standard output. Ctrl-C or SIGTERM stops it in
 order; a second time stops it at once, which loses nothing that was answered.`,
 		Example: `  snapdb master --data m
-  snapdb master --data /var/lib/snapdb/master --nats 0.0.0.0:4222 --ack all`,
+  snapdb master --data /var/lib/snapdb/master --nats 0.0.0.0:4222 --insecure --ack all`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rule, err := subjects.ParseAck(ack)
 			if err != nil {
 				return flagError(cmd, "ack", err)
 			}
-			if err := checkListen(o.Listen); err != nil {
+			if err := checkNATS(o.Listen, insecure); err != nil {
 				return flagError(cmd, "nats", err)
 			}
 			if err := checkPanel(http); err != nil {
@@ -74,6 +76,7 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Dir, "data", stateDir("master"), "`DIR` of the master's data")
 	f.StringVar(&o.Listen, "nats", agent.DefaultListen, "`HOST:PORT` where slaves and clients connect")
+	f.BoolVar(&insecure, "insecure", false, "listen on a network without encryption or login: for networks where everybody is trusted")
 	f.StringVar(&http, "http", dashboard.DefaultListen, "`HOST:PORT` of this machine where the panel and the HTTP API are; off: none")
 	f.StringVar(&ack, "ack", "insync", "acknowledgement `RULE` for writes that name none: log, insync, all or a number of slaves")
 	f.Int64Var(&logMB, "log-max", 10<<10, "size of the log in `MB` at which writes are refused")
@@ -103,7 +106,7 @@ func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string) (err erro
 		fmt.Fprintf(cmd.OutOrStdout(), "panel at %s\n", p.URL())
 	}
 	if !loopback(o.Listen) {
-		o.Logger.Warn("whoever reaches this address can run SQL and command the nodes: there is no login yet", "address", o.Listen)
+		o.Logger.Warn("insecure: whoever reaches this address can run SQL and command the nodes", "address", o.Listen)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "master ready at %s\n", m.URL())
 	return m.Wait(ctx)

@@ -66,6 +66,18 @@ func checkPanel(addr string) error {
 	return err
 }
 
+// checkNATS says whether a master may listen at an address: on a network only for
+// who knows that everybody there may do everything.
+func checkNATS(addr string, insecure bool) error {
+	if err := checkListen(addr); err != nil {
+		return err
+	}
+	if !insecure && !loopback(addr) {
+		return fmt.Errorf("%s can be reached over a network, and there is no login yet: whoever reaches it could run SQL and command the nodes\n  snapdb master --insecure listens there all the same, for networks where everybody is trusted; a tunnel (ssh -L, ssh -R) needs no more than 127.0.0.1", addr)
+	}
+	return nil
+}
+
 // checkListen says whether an address can be listened at.
 func checkListen(addr string) error {
 	host, port, err := net.SplitHostPort(addr)
