@@ -11,6 +11,24 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
+// answerLate lets the page have the answer to its commands only when they have ended
+// and that was told.
+const answerLate = `(() => {
+	const soon = window.fetch;
+	window.fetch = async (...request) => {
+		const answer = await soon(...request);
+		if (request[0] !== '/api/v1/commands') return answer;
+		const id = (await answer.clone().json()).commands[0].id;
+		for (let open = true; open;) {
+			const { commands: [c] } = await (await soon('/api/v1/commands/' + id)).json();
+			open = c.nodes.some((n) => n.state !== 'done');
+		}
+		await new Promise((told) => setTimeout(told, 500));
+		return answer;
+	};
+	return true;
+})()`
+
 func TestFilePushedFromThePageIsInTheFoldersOfNodes(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2)
@@ -26,6 +44,7 @@ func TestFilePushedFromThePageIsInTheFoldersOfNodes(t *testing.T) {
 	b.live()
 	b.do(chromedp.SetUploadFiles(chromedp.ID("file"), []string{file}, chromedp.NodeReady))
 	b.sees("#words", "notice.txt")
+	eval[bool](b, answerLate)
 	b.press("Push to 2 nodes")
 	await(t, func() string {
 		now := eval[int](b, `document.querySelectorAll("#outcome-table .state-done").length`)

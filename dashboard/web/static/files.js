@@ -109,8 +109,7 @@ $('go').addEventListener('click', async () => {
 		const kept = await api.upload(file, (done, all) => text(word, `Uploading: ${Math.round((100 * done) / all)} %`));
 		const args = { digest: kept.digest, size: kept.size, name: wallpaper() ? file.name : $('as').value.trim() || file.name };
 		const record = await commanding.send({ op: wallpaper() ? 'wallpaper' : 'push', nodes: [...table.chosen], args, ...plan.request() });
-		sent = record.id;
-		showOutcome(record);
+		follow(record);
 	} catch (err) {
 		put($('trouble'), troubleBox(err, { dismiss: () => put($('trouble')) }));
 	}
@@ -125,8 +124,7 @@ $('restore').addEventListener('click', async () => {
 	}
 	const record = await commanding.restore(chosen);
 	if (!record) return;
-	sent = record.id;
-	showOutcome(record);
+	follow(record);
 });
 
 // What became of it, node by node, as they say.
@@ -139,6 +137,12 @@ const outcome = new Table({
 	],
 });
 put($('outcome-table'), outcome.element);
+
+// follow shows what becomes of a command from here on.
+function follow(record) {
+	sent = record.id;
+	showOutcome(live.newest(record));
+}
 
 function showOutcome(record) {
 	$('outcome').hidden = false;
@@ -166,7 +170,7 @@ function ended(command) {
 async function told(node, op, args) {
 	const record = await commanding.send({ op, nodes: [node], args });
 	const done = new Promise((resolve) => waiting.set(record.id, resolve));
-	ended(record);
+	ended(live.newest(record));
 	await done;
 	const whole = (await api.get(`commands/${encodeURIComponent(record.id)}`)).commands[0].nodes[0];
 	if (whole.state !== 'done') throw new api.Refusal(whole.state, whole.reason || `${node} did not do it`);

@@ -4,6 +4,7 @@
 const SILENCE = 6000; // there is a sample every second
 const FIRST_WAIT = 300;
 const LONGEST_WAIT = 5000;
+const KEPT_RECORDS = 100;
 
 export class Live extends EventTarget {
 	#socket = null;
@@ -14,6 +15,7 @@ export class Live extends EventTarget {
 	#after = 0;
 	#heard = 0;
 	#up = false;
+	#records = new Map(); // the last heard of every command, by id, the newest last
 
 	// topics beside those that every page needs; node bounds logs and samples to one.
 	constructor({ topics = [], node } = {}) {
@@ -37,6 +39,12 @@ export class Live extends EventTarget {
 	// heard is when the last message came.
 	get heard() {
 		return this.#heard;
+	}
+
+	// newest is a command's record as it was last heard of. One that was just asked for
+	// can have ended before the answer with its record is read.
+	newest(record) {
+		return this.#records.get(record.id) ?? record;
 	}
 
 	// now tries to connect at once.
@@ -70,7 +78,14 @@ export class Live extends EventTarget {
 			message.lines = (message.lines ?? []).filter((line) => line.seq > this.#after);
 			if (message.lines.length > 0) this.#after = message.lines.at(-1).seq;
 		}
+		if (message.type === 'command') this.#keep(message.command);
 		this.dispatchEvent(new CustomEvent(message.type, { detail: message }));
+	}
+
+	#keep(record) {
+		this.#records.delete(record.id);
+		this.#records.set(record.id, record);
+		if (this.#records.size > KEPT_RECORDS) this.#records.delete(this.#records.keys().next().value);
 	}
 
 	#greet(hello) {
