@@ -4,9 +4,12 @@ package browser_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/chromedp"
 )
 
@@ -67,6 +70,7 @@ func TestSQLTypedIsOnSlavesAndInTheChart(t *testing.T) {
 	if label := eval[string](b, `document.querySelector(".chart svg").getAttribute("aria-label")`); !strings.Contains(label, "south 30") {
 		t.Errorf("the chart says of itself %q", label)
 	}
+	b.savesWhatIsShown(t.TempDir())
 
 	// What would empty a table asks first, and Escape is a no.
 	b.write("DELETE FROM sales")
@@ -75,6 +79,48 @@ func TestSQLTypedIsOnSlavesAndInTheChart(t *testing.T) {
 	b.press("Cancel")
 	if got := rows(t, c.sql("SELECT count(*) AS n FROM sales", "--db", "Shop")); got[0]["n"] != 3.0 {
 		t.Errorf("after Cancel there are %v", got)
+	}
+}
+
+// savesWhatIsShown saves a result, in the order that was chosen in the grid, as files
+// whose every byte is known.
+func (b *tab) savesWhatIsShown(dir string) {
+	b.t.Helper()
+	if _, err := chromedp.Call(b.ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir}); err != nil {
+		b.t.Fatal(err)
+	}
+	b.press("Rows")
+	b.write(`SELECT 2 AS n, 'a "quoted", word' AS "te,xt", NULL AS missing, '' AS empty, 9223372036854775807 AS large, x'00ff' AS bytes, 30.0 AS amount
+		UNION ALL SELECT 1, 'two' || char(10) || 'lines', 'ä', ' ', -9007199254740993, NULL, 1e999
+		UNION ALL SELECT 3, '', '-', '-', 9007199254740993.0, 30, -0.5e300`)
+	b.click("#run")
+	b.sees(".gridbox thead", "te,xt")
+	b.click(".gridbox thead th:nth-child(2) button")
+	b.sees(".gridbox tbody tr[data-row='0']", "lines")
+	for name, want := range map[string]string{
+		"result.csv": "n,\"te,xt\",missing,empty,large,bytes,amount\r\n" +
+			"1,\"two\nlines\",ä,\" \",-9007199254740993,,Inf\r\n" +
+			"2,\"a \"\"quoted\"\", word\",,\"\",9223372036854775807,x'00ff',30.0\r\n" +
+			"3,\"\",-,-,9007199254740992.0,30,-5e+299\r\n",
+		"result.json": "[\n" +
+			`{"n":1,"te,xt":"two\nlines","missing":"ä","empty":" ","large":-9007199254740993,"bytes":null,"amount":{"real":"+Inf"}},` + "\n" +
+			`{"n":2,"te,xt":"a \"quoted\", word","missing":null,"empty":"","large":9223372036854775807,"bytes":{"blob":"AP8="},"amount":30.0},` + "\n" +
+			`{"n":3,"te,xt":"","missing":"-","empty":"-","large":9007199254740992.0,"bytes":30,"amount":-5e+299}` + "\n]\n",
+	} {
+		b.press(strings.ToUpper(strings.TrimPrefix(filepath.Ext(name), ".")))
+		await(b.t, func() string {
+			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if string(got) != want {
+			b.t.Errorf("%s is\n%q, not\n%q", name, got, want)
+		}
 	}
 }
 

@@ -44,12 +44,14 @@ export function read(status, body) {
 	return value;
 }
 
-// parse reads JSON and keeps integers exact that a double cannot hold, as BigInt.
+// parse reads JSON and keeps what a double cannot: integers beyond 2^53 become BigInt,
+// and a real that would look like an integer stays as it was written, { real: '30.0' }.
 function parse(body) {
-	if (!/\d{16}/.test(body)) return JSON.parse(body);
+	if (!/\d{16}|\d\.0|\de\+/.test(body)) return JSON.parse(body);
 	return JSON.parse(body, (_, value, context) => {
-		if (typeof value !== 'number' || Number.isSafeInteger(value) || !context?.source) return value;
-		return /^-?\d+$/.test(context.source) ? BigInt(context.source) : value;
+		if (typeof value !== 'number' || !Number.isInteger(value) || !context?.source) return value;
+		if (/[.eE]/.test(context.source)) return { real: context.source };
+		return Number.isSafeInteger(value) ? value : BigInt(context.source);
 	});
 }
 

@@ -1,6 +1,6 @@
 // Which chart suits a result, by what is in its columns; and the chart's data.
 
-import { kindOf, shown } from './values.js';
+import { figure, kindOf, shown } from './values.js';
 import { COLOURS } from './chart.js';
 
 const MOST_BARS = 40;
@@ -15,7 +15,7 @@ export function study({ columns, types = [], rows }) {
 		if (values.length === 0 || values.every((v) => kindOf(v) === 'blob')) return c;
 		if (numbers === values.length) c.kind = looksLikeEpoch(name, values) ? 'time' : 'number';
 		else c.kind = values.every((v) => typeof v === 'string' && instant(v) !== null) ? 'time' : 'text';
-		c.whole = c.kind === 'number' && values.every((v) => Number.isInteger(Number(v)));
+		c.whole = c.kind === 'number' && values.every((v) => Number.isInteger(figure(v)));
 		c.id = c.whole && c.distinct === rows.length && /(^|_)(id|rowid|key|nr|no)$|Id$/i.test(name);
 		c.ordinal = c.kind === 'number' && /^(year|month|week|day|hour|minute|quarter|jahr|n|i|x|step|bucket)$/i.test(name);
 		return c;
@@ -31,7 +31,7 @@ function instant(v) {
 }
 
 function looksLikeEpoch(name, values) {
-	return /(^|_)(at|time|timestamp|ts|date|now)$|Date$|Time$/i.test(name) && values.every((v) => Number(v) > 9e8 && Number(v) < 4e12);
+	return /(^|_)(at|time|timestamp|ts|date|now)$|Date$|Time$/i.test(name) && values.every((v) => figure(v) > 9e8 && figure(v) < 4e12);
 }
 
 // choose proposes { kind, x, y: [columns] }, or null when there is nothing to draw.
@@ -67,12 +67,12 @@ const isShare = (name) => /share|percent|pct|ratio|part|%/i.test(name);
 
 // similar keeps the measures that fit one axis with the first.
 function similar(measures, { rows }) {
-	const top = (c) => Math.max(...rows.map((r) => Math.abs(Number(shown(r[c.i])) || 0)));
+	const top = (c) => Math.max(...rows.map((r) => Math.abs(figure(r[c.i]))).filter(Number.isFinite), 0);
 	const first = top(measures[0]);
 	return measures.filter((c) => top(c) <= first * 20 && top(c) >= first / 20).slice(0, 3).map((c) => c.i);
 }
 
-const value = (v) => (v === null || kindOf(v) !== 'number' ? null : Number(typeof v === 'object' ? v.real.replace('Inf', 'Infinity') : v));
+const value = (v) => (v === null || kindOf(v) !== 'number' ? null : figure(v));
 
 // spec makes what Chart.show takes of a result and a choice, and notes what was left out.
 export function spec(result, { kind, x, y }) {
@@ -106,7 +106,7 @@ export function spec(result, { kind, x, y }) {
 	return { spec: { kind, labels, series: names.slice(0, COLOURS).map((name, j) => ({ name, values: groups.map((g) => g.values[j]) })) }, notes };
 }
 
-const timeOf = (v) => (v === null ? null : typeof v === 'string' ? instant(v) : Number(v) > 1e11 ? Number(v) : Number(v) * 1000);
+const timeOf = (v) => (v === null ? null : typeof v === 'string' ? instant(v) : figure(v) > 1e11 ? figure(v) : figure(v) * 1000);
 
 // nearZero says whether an axis from zero would not flatten the lines.
 function nearZero(series) {
@@ -119,7 +119,7 @@ function nearZero(series) {
 function grouped(result, x, y, notes) {
 	const groups = new Map();
 	result.rows.forEach((r, n) => {
-		const label = x < 0 ? String(n + 1) : shown(r[x], result.types?.[x]);
+		const label = x < 0 ? String(n + 1) : shown(r[x]);
 		const values = y.length > 0 ? y.map((i) => value(r[i])) : [1];
 		const g = groups.get(label);
 		if (!g) groups.set(label, { label, values, rows: 1 });

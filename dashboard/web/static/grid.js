@@ -4,7 +4,7 @@
 import { h, put, attr, icon, button, copy } from './dom.js';
 import { open } from './dialog.js';
 import { compare } from './table.js';
-import { kindOf, shown, whole } from './values.js';
+import { figure, kindOf, shown, whole } from './values.js';
 
 const ROW = 28;
 const LETTER = 7.9; // px of a monospace letter at 13 px
@@ -71,7 +71,7 @@ export class Grid {
 		const digits = String(rows.length).length;
 		const widths = columns.map((name, i) => {
 			let letters = name.length + 3;
-			for (let r = 0; r < Math.min(200, rows.length); r++) letters = Math.max(letters, shown(rows[r][i], types[i]).length);
+			for (let r = 0; r < Math.min(200, rows.length); r++) letters = Math.max(letters, shown(rows[r][i]).length);
 			return Math.round(Math.min(44, Math.max(5, letters)) * LETTER) + 22;
 		});
 		const nr = Math.round(digits * LETTER) + 22;
@@ -97,7 +97,7 @@ export class Grid {
 		this.#sort = i;
 		this.#down = down;
 		const rank = { null: 0, number: 1, text: 2, blob: 3 };
-		const plain = (v) => (v !== null && typeof v === 'object' ? shown(v) : v);
+		const plain = (v) => (v === null || typeof v !== 'object' ? v : v.real !== undefined ? figure(v) : shown(v));
 		this.#order = [...this.#result.rows].sort((a, b) => {
 			const [x, y] = [a[i], b[i]];
 			return (down ? -1 : 1) * (rank[kindOf(x)] - rank[kindOf(y)] || compare(plain(x), plain(y)));
@@ -126,10 +126,9 @@ export class Grid {
 	}
 
 	#row(i) {
-		const { types = [] } = this.#result;
 		return h('tr', { 'data-row': i, 'aria-rowindex': i + 2 }, h('td', { class: 'nr' }, String(i + 1)), this.#order[i].map((v, j) => {
 			const active = this.#active?.row === i && this.#active.column === j;
-			const words = shown(v, types[j]);
+			const words = shown(v);
 			const kind = kindOf(v);
 			return h('td', { class: [kind === 'number' ? 'num' : kind, active && 'active'].filter(Boolean).join(' '), 'data-column': j, title: words.length > 40 ? words.slice(0, 400) : null }, words.length > 400 ? `${words.slice(0, 400)}…` : words);
 		}));
@@ -164,7 +163,7 @@ export class Grid {
 
 	#value() {
 		const { row, column } = this.#active;
-		return whole(this.#order[row][column], this.#result.types?.[column]);
+		return whole(this.#order[row][column]);
 	}
 
 	#open() {

@@ -1,10 +1,10 @@
 // SQLite values as the API writes them: null, numbers, BigInt, text, and objects for
-// what JSON has no form for: { blob }, { text } that is not valid UTF-8, { real }.
+// what JSON has no form for: { blob }, { text } that is not valid UTF-8, { real } that is
+// infinite; and a { real } that JavaScript would take for an integer.
 
 // shown is a value as people read it.
-export function shown(v, type) {
+export function shown(v) {
 	if (v === null || v === undefined) return 'NULL';
-	if (typeof v === 'number') return Number.isInteger(v) && type === 'real' && Math.abs(v) < 1e15 ? `${v}.0` : String(v);
 	if (typeof v === 'object') {
 		if (v.blob !== undefined) return `blob · ${size(v.blob)} bytes`;
 		if (v.text !== undefined) return raw(v.text);
@@ -14,8 +14,13 @@ export function shown(v, type) {
 }
 
 // whole is a value without anything left out.
-export function whole(v, type) {
-	return v !== null && typeof v === 'object' && v.blob !== undefined ? `x'${hex(v.blob)}'` : shown(v, type);
+export function whole(v) {
+	return v !== null && typeof v === 'object' && v.blob !== undefined ? `x'${hex(v.blob)}'` : shown(v);
+}
+
+// figure is the number that a value is, as near as a double comes to it.
+export function figure(v) {
+	return Number(v?.real?.replace('Inf', 'Infinity') ?? v);
 }
 
 const size = (base64) => Math.floor((base64.length * 3) / 4) - (base64.endsWith('==') ? 2 : base64.endsWith('=') ? 1 : 0);
@@ -31,19 +36,22 @@ export function kindOf(v) {
 }
 
 // csv writes a result as RFC 4180 has it; NULL is nothing, unlike "".
-export function csv({ columns, types = [], rows }) {
-	const cell = (v, type) => {
+export function csv({ columns, rows }) {
+	const cell = (v) => {
 		if (v === null) return '';
-		const text = whole(v, type);
+		const text = whole(v);
 		return text === '' || /[",\r\n]/.test(text) || text !== text.trim() ? `"${text.replaceAll('"', '""')}"` : text;
 	};
-	return [columns.map((c) => cell(c)), ...rows.map((r) => r.map((v, i) => cell(v, types[i])))].map((r) => `${r.join(',')}\r\n`).join('');
+	return [columns, ...rows].map((r) => r.map(cell)).map((cells) => `${cells.join(',')}\r\n`).join('');
 }
 
 // json writes a result as a list of objects, or with the columns apart when two have
-// one name. Integers stay exact.
+// one name. Integers stay exact, and reals have a point or an exponent.
 export function json({ columns, rows }) {
-	const one = (v) => (typeof v === 'bigint' ? String(v) : JSON.stringify(v));
+	const one = (v) => {
+		if (typeof v === 'bigint') return String(v);
+		return v?.real !== undefined && Number.isFinite(figure(v)) ? v.real : JSON.stringify(v);
+	};
 	if (new Set(columns).size < columns.length) {
 		return `{"columns":${JSON.stringify(columns)},"rows":[\n${rows.map((r) => `[${r.map(one).join(',')}]`).join(',\n')}\n]}\n`;
 	}
