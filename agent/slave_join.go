@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
@@ -115,6 +117,9 @@ func (s *Slave) ask() (*subjects.JoinResponse, error) {
 	ctx, cancel := context.WithTimeout(s.life, joinPatience)
 	defer cancel()
 	msg, err := s.nc.RequestWithContext(ctx, subjects.Join, req)
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		err = nats.ErrDisconnected // what it means, of a connection that buffers nothing
+	}
 	if err != nil {
 		return nil, fmt.Errorf("join: %w", err)
 	}

@@ -214,6 +214,9 @@ func TestHotJournalIsLeftAlone(t *testing.T) {
 		if err == nil {
 			err = os.WriteFile(crashed+suffix, data, 0o600)
 		}
+		if suffix != "" && !bytes.HasPrefix(data, []byte("\xd9\xd5\x05\xf9\x20\xa1\x63\xd7")) {
+			t.Fatalf("the journal of %d bytes does not count yet: %.16x", len(data), data)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
