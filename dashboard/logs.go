@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -150,13 +151,62 @@ func (r *logRing) newest(f logFilter, most int) (lines []logLine) {
 	return lines
 }
 
-// onLog takes what a node published at its log.
+// onLog takes what a node published at its log, once what was before is there.
 func (s *Server) onLog(subject string, data []byte) {
+	select {
+	case <-s.early.read:
+	case <-s.ctx.Done():
+		return
+	}
+	if !s.early.had(subject, data) {
+		s.takeLog(subject, data)
+	}
+}
+
+func (s *Server) takeLog(subject string, data []byte) {
 	if id, _, ok := subjects.SplitNode(subject); ok {
 		s.logs.add(readLine(id, data))
 		s.hub.mu.Lock()
 		defer s.hub.mu.Unlock()
 		s.hub.tell(topicLogs)
+	}
+}
+
+// earlyLines are what nodes said since the broker runs and before the panel listened,
+// as all of them do when a master has come back. The broker keeps those lines.
+type earlyLines struct {
+	since time.Time      // the panel listens, or is about to
+	read  chan struct{}  // closed when they were read
+	again map[string]int // those which came since: they come by the subscription too
+}
+
+func newEarlyLines() *earlyLines {
+	return &earlyLines{since: time.Now(), read: make(chan struct{}), again: map[string]int{}}
+}
+
+// had says whether a line was read already. Each that was is had once.
+func (e *earlyLines) had(subject string, data []byte) bool {
+	key := subject + " " + string(data)
+	if e.again[key] == 0 {
+		return false
+	}
+	e.again[key]--
+	return true
+}
+
+// readEarly reads what was said before the panel listened. What comes meanwhile waits.
+func (s *Server) readEarly(ctx context.Context) {
+	defer close(s.early.read)
+	limited, cancel := context.WithTimeout(ctx, controlPatience)
+	defer cancel()
+	err := s.bus.LogsKept(limited, keptLines, func(subject string, data []byte, at time.Time) {
+		s.takeLog(subject, data)
+		if !at.Before(s.early.since) {
+			s.early.again[subject+" "+string(data)]++
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("cannot read the log lines of before", "error", err)
 	}
 }
 

@@ -25,6 +25,9 @@ type Bus interface {
 	Request(ctx context.Context, subject string, header map[string][]string, data []byte) (reply []byte, refused bool, err error)
 	// Subscribe calls fn for what is published at a subject, one after the other.
 	Subscribe(subject string, fn func(subject string, data []byte)) (cancel func(), err error)
+	// LogsKept calls fn for the newest log lines that were published and are kept, the
+	// oldest first.
+	LogsKept(ctx context.Context, most uint64, fn func(subject string, data []byte, at time.Time)) error
 }
 
 // Options of [Start]. Bus is required.
@@ -62,6 +65,7 @@ type Server struct {
 
 	hub     *hub
 	logs    *logRing
+	early   *earlyLines
 	history history
 	watch   *watch
 	uploads chan struct{} // has a place for each file that may be on its way
@@ -90,7 +94,7 @@ func Start(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, log: o.Logger, boot: rand.Text(), bus: o.Bus, mux: http.NewServeMux()}
 	s.hub = &hub{s: s, viewers: map[*viewer]bool{}, changes: map[string]change{}}
-	s.logs = newLogRing()
+	s.logs, s.early = newLogRing(), newEarlyLines()
 	s.watch = newWatch(s)
 	s.uploads = make(chan struct{}, maxUploads)
 	if err := s.route(); err != nil {
@@ -103,16 +107,18 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.subscribe(); err != nil {
+		s.cancel()
 		return nil, errors.Join(err, listener.Close())
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.listener = listener
 	s.http = &http.Server{
 		Handler: s.guard(s.mux), ReadHeaderTimeout: headerPatience, IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
 		ErrorLog:    slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return s.ctx },
 	}
+	s.goes(func() { s.readEarly(s.ctx) })
 	s.goes(func() { s.watch.run(s.ctx) })
 	s.goes(func() {
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -80,10 +80,14 @@ func (b *tab) look(width, height int64, theme string) {
 	}
 }
 
-// text is what people see of what a selector finds first, "" if it finds nothing.
+// text is what people see of what a selector finds first, "" if it finds nothing or
+// nothing is to be seen of it.
 func (b *tab) text(selector string) string {
 	b.t.Helper()
-	return eval[string](b, fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ""`, selector))
+	return eval[string](b, fmt.Sprintf(`(() => {
+		const found = document.querySelector(%q);
+		return found?.checkVisibility() ? found.innerText : "";
+	})()`, selector))
 }
 
 // sees waits until what a selector finds contains a text.

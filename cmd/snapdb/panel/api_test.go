@@ -254,16 +254,18 @@ func (h *house) say(from, to int) {
 	h.t.Helper()
 	nc, err := nats.Connect(h.m.URL())
 	if err != nil {
-		h.t.Fatal(err)
+		h.t.Error(err)
+		return
 	}
 	defer nc.Close()
 	for i := from; i <= to; i++ {
 		if err := nc.Publish(subjects.NodeLog("snap9"), fmt.Appendf(nil, `{"level":"WARN","msg":"line","n":%d}`, i)); err != nil {
-			h.t.Fatal(err)
+			h.t.Error(err)
+			return
 		}
 	}
 	if err := nc.Flush(); err != nil {
-		h.t.Fatal(err)
+		h.t.Error(err)
 	}
 }
 
@@ -305,6 +307,27 @@ func TestLogsAreResumedWithoutGapsAndDuplicates(t *testing.T) {
 	if len(got.Lines) != 3 || got.Lines[2].Attrs.N != 1300 {
 		t.Errorf("the newest lines are %+v", got.Lines)
 	}
+}
+
+// What nodes say from when the broker takes it until the panel listens is shown too,
+// and what they say just then is shown once.
+func TestLogLinesOfBeforeThePanelAreShownOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	if err := h.p.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.say(1, 100)
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		for i := range 50 {
+			h.say(101+10*i, 110+10*i)
+		}
+	}()
+	h.startPanel()
+	h.watch(`{"type":"watch","topics":["logs"],"node":"snap9"}`).lines(1, 600)
+	<-said
 }
 
 func TestTwoPanelsSeeOneCommand(t *testing.T) {
