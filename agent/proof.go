@@ -48,6 +48,8 @@ type proof struct {
 	p    *prover
 	snap *exec.Snapshot
 	how  subjects.VerifyMode
+
+	worked time.Duration // for how long, once it has run
 }
 
 // begin holds on to what a database holds now, which must be its state at a position.
@@ -71,7 +73,7 @@ func (p *prover) begin(d *exec.Database, at uint64, how subjects.VerifyMode) (*p
 		<-p.held
 		return nil, err
 	}
-	return &proof{p, snap, how}, nil
+	return &proof{p: p, snap: snap, how: how}, nil
 }
 
 // run sums up. What goes wrong is part of the report.
@@ -90,10 +92,13 @@ func (f *proof) run(ctx context.Context) *subjects.VerifyReport {
 	}
 	begun := time.Now()
 	slice := begun
+	var rested time.Duration
+	defer func() { f.worked = time.Since(begun) - rested }()
 	sum, err := f.snap.ChecksumGently(ctx, func() {
 		if now := time.Now(); now.Sub(slice) >= proofSlice && now.Sub(begun) < proofGentle {
 			sleep(ctx, proofRest)
 			slice = time.Now()
+			rested += slice.Sub(now)
 		}
 	})
 	if err == nil && f.how == subjects.VerifyDeep {

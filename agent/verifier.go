@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,16 +16,24 @@ import (
 const (
 	// DefaultVerifyEvery is how often a database that changes is compared on all nodes.
 	DefaultVerifyEvery = 5 * time.Minute
+	// verifyFirst is how soon one is compared that never was, as far as this master knows.
+	verifyFirst = 15 * time.Second
 	// verifyIdle times as seldom one is that does not change: what was changed behind
 	// snapdb's back shows too.
 	verifyIdle = 12
 	// verifyAgain is when one is compared again of which not all copies were found equal,
 	// once more of them may be.
 	verifyAgain = time.Minute
+	// verifyShare of the time goes into comparisons at most, on average: after each the
+	// verifier rests that many times as long as the master was at work for it.
+	verifyShare = 20
 	// verifyLook is how often the verifier looks whether anything is due.
 	verifyLook = 250 * time.Millisecond
 	// verifyWait is how long slaves may take once the master knows what it holds.
 	verifyWait = time.Minute
+	// verifyGrace is how long one may take that was heard of as lately, but is not there
+	// just now, or on its way back.
+	verifyGrace = 5 * time.Second
 	// verifyPatience is how long somebody who asks waits by default.
 	verifyPatience = time.Minute
 	// verifyKept is how many comparisons of a database are kept.
@@ -47,6 +54,7 @@ type verifier struct {
 	last map[uint64]*subjects.Verification
 	seen map[uint64]time.Time // when a database was last compared, or first seen
 	idle map[uint64]span      // messages that only asked for comparisons
+	rest time.Time            // until when the verifier begins none by itself
 }
 
 // span is from where to where a database has not changed.
@@ -113,7 +121,7 @@ func (v *verifier) run(ctx context.Context) {
 // due is the database that should be compared now: of those whose time has come the one
 // that has waited longest, and none before the last one is done.
 func (v *verifier) due(now time.Time) (longest *exec.Database) {
-	if v.m.opts.VerifyEvery < 0 || v.m.fleet.enrolled() == 0 || v.busy() {
+	if v.m.opts.VerifyEvery < 0 || v.m.fleet.enrolled() == 0 || v.busy(now) {
 		return nil
 	}
 	since := now
@@ -130,10 +138,13 @@ func (v *verifier) due(now time.Time) (longest *exec.Database) {
 	return longest
 }
 
-// busy says whether a comparison is under way.
-func (v *verifier) busy() bool {
+// busy says whether a comparison is under way, or the verifier rests after one.
+func (v *verifier) busy(now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if now.Before(v.rest) {
+		return true
+	}
 	for _, c := range v.all {
 		if c.result == nil {
 			return true
@@ -158,6 +169,7 @@ func (v *verifier) waits(d *exec.Database, now time.Time) (since time.Time, due 
 	}
 	switch last := v.last[inc]; {
 	case last == nil:
+		every = min(every, verifyFirst)
 	case v.better(last):
 		every = min(every, verifyAgain)
 	case last.Head == head:
@@ -171,7 +183,7 @@ func (v *verifier) waits(d *exec.Database, now time.Time) (since time.Time, due 
 func (v *verifier) better(last *subjects.Verification) bool {
 	slaves := v.m.fleet.hearing(last.Database)
 	for id, n := range last.Nodes {
-		if n.State != subjects.VerifyEqual && slaves[id].answers {
+		if n.State != subjects.VerifyEqual && slaves[id].patience == verifyWait {
 			return true
 		}
 	}
@@ -238,6 +250,7 @@ func (v *verifier) begin(d *exec.Database, before subjects.Head, how subjects.Ve
 		own := proof.run(ctx)
 		v.mu.Lock()
 		defer v.mu.Unlock()
+		v.rest = time.Now().Add(verifyShare * proof.worked)
 		v.settle(c, own)
 	})
 	return c
@@ -290,9 +303,9 @@ func (v *verifier) decide(c *comparing, now time.Time) {
 		return
 	}
 	slaves := v.m.fleet.hearing(c.d.Name())
-	if c.own.Failed == "" && now.Sub(c.known) < verifyWait {
+	if c.own.Failed == "" {
 		for id, s := range slaves {
-			if s.answers && c.reports[id] == nil {
+			if c.reports[id] == nil && now.Sub(c.known) < s.patience {
 				return
 			}
 		}
@@ -473,18 +486,24 @@ func (v *verifier) results() map[string]subjects.Verification {
 
 // hearing is how a slave and its copy of a database are.
 type hearing struct {
-	answers  bool   // it is there, and follows the log
-	diverged string // why the copy does not
+	patience time.Duration // how long to wait for what it says: verifyWait if it is there and follows the log
+	diverged string        // why the copy does not
 }
 
 // hearing is that of all enrolled slaves.
 func (f *fleet) hearing(db string) map[string]hearing {
 	all := map[string]hearing{}
 	for _, n := range f.nodes() {
-		s := hearing{answers: slices.Contains([]subjects.State{subjects.StateOnline, subjects.StateLagging}, n.State)}
+		var s hearing
+		switch {
+		case n.State == subjects.StateOnline, n.State == subjects.StateLagging:
+			s.patience = verifyWait
+		case n.State != subjects.StateStopped && time.Since(n.LastSeen) < verifyGrace:
+			s.patience = verifyGrace
+		}
 		if n.Status != nil && n.State != subjects.StateOffline {
 			if d := n.Status.Databases[db]; d.State == subjects.StateDiverged {
-				s.diverged = "it has diverged: " + d.Reason
+				s.diverged, s.patience = "it has diverged: "+d.Reason, 0
 			}
 		}
 		all[n.ID] = s

@@ -99,6 +99,32 @@ func TestComparisonFindsWhatIsDifferentAndHealsIt(t *testing.T) {
 	}
 }
 
+// What another program writes to a file while its slave runs and nobody writes SQL is
+// found too, also by the comparisons that nobody asks for.
+func TestChangeUnderARunningSlaveIsFoundAndHealed(t *testing.T) {
+	t.Parallel()
+	for name, every := range map[string]time.Duration{"asked": -1, "by itself": 100 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, agent.MasterOptions{VerifyEvery: every}, "s1", "s2")
+			c.fill("a", 3)
+			c.untilInSync("s1", "s2")
+			c.behindTheBack(filepath.Join(c.dir, "s2"), "DELETE FROM t")
+			if every < 0 {
+				if s := states(c.verify(false)); s["s2"] != subjects.VerifyDifferent || s["s1"] != subjects.VerifyEqual || s["master"] != subjects.VerifyEqual {
+					t.Errorf("after the harm: %v", s)
+				}
+			}
+			until(t, "the copy is healed", func() bool {
+				aside, err := filepath.Glob(filepath.Join(c.dir, "s2", "trash", "*-a.db"))
+				return err == nil && len(aside) > 0
+			})
+			until(t, "all copies are equal", func() bool { return c.verify(false).Proven })
+			c.same()
+		})
+	}
+}
+
 // flipInIndex changes a bit in the first leaf of an index that has a text of 200
 // digits in it: the tables stay as they are.
 func flipInIndex(t *testing.T, path string) {
