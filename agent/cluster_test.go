@@ -15,6 +15,7 @@ import (
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/broker/brokertest"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -37,9 +38,12 @@ type cluster struct {
 func newCluster(t testing.TB, opts agent.MasterOptions, slaves ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: t.TempDir(), opts: opts, slaves: map[string]*agent.Slave{}}
-	c.opts.Dir, c.opts.Listen, c.opts.Version = filepath.Join(c.dir, "master"), "127.0.0.1:0", "test"
+	c.opts.Dir, c.opts.Listen, c.opts.Version = filepath.Join(c.dir, "master"), brokertest.Address(t), "test"
 	if c.opts.Logger == nil {
 		c.opts.Logger = quiet()
+	}
+	if c.opts.VerifyEvery == 0 {
+		c.opts.VerifyEvery = -1 // positions are those of the test's own writes
 	}
 	c.startMaster()
 	t.Cleanup(c.down)

@@ -29,6 +29,7 @@ func (c *cluster) ctl(id, body string) (resp subjects.CtlResponse) {
 }
 
 func TestNonsenseIsRefusedByTheNodeInWords(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	for body, want := range map[string]string{
 		"":                                   "nothing was sent",
@@ -59,6 +60,7 @@ func TestNonsenseIsRefusedByTheNodeInWords(t *testing.T) {
 }
 
 func TestRepetitionAfterItsExpiryIsAnsweredWithTheFirst(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	expires := time.Now().Add(2 * time.Second)
 	body := fmt.Sprintf(`{"op":"label","id":"once","args":{"set":{"a":"1"}},"expires":%q}`, expires.Format(time.RFC3339Nano))
@@ -72,6 +74,7 @@ func TestRepetitionAfterItsExpiryIsAnsweredWithTheFirst(t *testing.T) {
 }
 
 func TestShutdownIsGivenUpWhileItsGraceRuns(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	later := subjects.CommandRequest{Op: subjects.OpShutdown, Args: json.RawMessage(`{"grace_ms":3600000}`), All: true, ID: "later"}
 	c.command(subjects.CommandSend, later)
@@ -124,6 +127,7 @@ func (c *cluster) upload(data []byte) string {
 }
 
 func TestFilesReachNodesAndComeBackAlsoAcrossAMasterRestart(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	data := bytes.Repeat([]byte("snapdb's own file\n"), 2_000_000)
 	digest := c.upload(data)

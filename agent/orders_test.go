@@ -70,6 +70,7 @@ func label(key, value string) json.RawMessage {
 }
 
 func TestCommandsReachTheirNodesAndAreRecorded(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1", "s2")
 	r := c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpLabel, Args: label("room", "lab1"), Nodes: []string{"s2"}, By: "eve"})[0]
 	c.untilStands(r.ID, "s2 done")
@@ -89,6 +90,7 @@ func TestCommandsReachTheirNodesAndAreRecorded(t *testing.T) {
 }
 
 func TestQueuedCommandReachesANodeThatComesBackOnce(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1", "s2")
 	c.stopSlave("s1")
 	c.untilGone("s1")
@@ -126,6 +128,7 @@ func TestQueuedCommandReachesANodeThatComesBackOnce(t *testing.T) {
 }
 
 func TestCommandsThatWaitCanBeCancelledAndExpire(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1", "s2")
 	c.stopSlave("s1")
 	c.untilGone("s1")
@@ -150,6 +153,7 @@ func TestCommandsThatWaitCanBeCancelledAndExpire(t *testing.T) {
 }
 
 func TestBatchesFollowEachOther(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1", "s2", "s3")
 	r := c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpShutdown, Args: json.RawMessage(`{"grace_ms":400}`), All: true, Batch: 1, PauseMS: 100})[0]
 	c.untilStands(r.ID, "s1 done, s2 done, s3 done")
@@ -187,6 +191,7 @@ func (p *power) Reboot(context.Context) error {
 }
 
 func TestMachinesArePoweredOffOnlyWhereThatIsAllowed(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	p := new(power)
 	c.power = p
@@ -208,6 +213,7 @@ func TestMachinesArePoweredOffOnlyWhereThatIsAllowed(t *testing.T) {
 }
 
 func TestResyncRebuildsACopyFromTheLog(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	c.do("", "CREATE DATABASE a")
 	c.do("", "CREATE DATABASE b")
@@ -227,6 +233,7 @@ func TestResyncRebuildsACopyFromTheLog(t *testing.T) {
 }
 
 func TestResyncThatCannotSetTheCopyAsideFails(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	c.do("", "CREATE DATABASE a")
 	c.do("a", "CREATE TABLE t (x)")
@@ -251,6 +258,7 @@ func TestResyncThatCannotSetTheCopyAsideFails(t *testing.T) {
 }
 
 func TestCommandsThatCannotBeAreRefused(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	for name, q := range map[string]subjects.CommandRequest{
 		"no such node":           {Op: subjects.OpPing, Nodes: []string{"s1", "zz"}},
@@ -322,6 +330,7 @@ func TestAnswersThatAreNoneAreNoOutcome(t *testing.T) {
 }
 
 func TestNodesReportOnlyForThemselves(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1", "s2")
 	c.stopSlave("s2")
 	c.untilGone("s2")
@@ -363,6 +372,7 @@ func TestNodesReportOnlyForThemselves(t *testing.T) {
 }
 
 func TestFilesArrivePieceByPiece(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{})
 	nc := c.nats()
 	data := []byte(strings.Repeat("wallpaper", 1000))
@@ -435,6 +445,7 @@ func (c *cluster) put(data []byte) string {
 }
 
 func TestFilesArePushedAndFetchedWhateverHappensMeanwhile(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1", "s2")
 	data := make([]byte, 40<<20+7)
 	for i := range data {

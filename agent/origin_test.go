@@ -17,6 +17,7 @@ import (
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/blob"
 	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/broker/brokertest"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -59,7 +60,7 @@ func newOrigin(t testing.TB) *origin {
 			t.Error(err)
 		}
 	})
-	o.serve("127.0.0.1:0")
+	o.serve(brokertest.Address(t))
 	t.Cleanup(o.down)
 	return o
 }

@@ -27,7 +27,7 @@ type masterTest struct {
 
 func startMaster(t *testing.T, o MasterOptions) *masterTest {
 	t.Helper()
-	o.Listen, o.Logger = "127.0.0.1:0", silent()
+	o.Listen, o.Logger = brokertest.Address(t), silent()
 	m, err := StartMaster(limited(t), o)
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +131,7 @@ func TestWriteThatIsLostLeavesNothing(t *testing.T) {
 // A log that is silent for too long leaves the outcome open, is restarted, and
 // says then what it holds.
 func TestSilentLogIsRestartedAndDecides(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		fault brokertest.Fault
@@ -175,6 +176,7 @@ func silentLog(t *testing.T, fault brokertest.Fault, rows string) {
 }
 
 func TestMasterStepsDownForAnother(t *testing.T) {
+	t.Parallel()
 	m := startMaster(t, MasterOptions{Dir: t.TempDir()})
 	m.mustExec("", "CREATE DATABASE d")
 	m.mustExec("d", "CREATE TABLE t (x)")
@@ -204,6 +206,7 @@ func blobFiles(t *testing.T, dir string) (names []string) {
 var large = "INSERT INTO t VALUES (zeroblob(3)), ('" + strings.Repeat("x", subjects.MaxInline+1) + "')"
 
 func TestBlobOfARefusedWriteIsRemoved(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := startMaster(t, MasterOptions{Dir: dir, MaxLogBytes: 20_000, LogKeep: -1})
 	m.mustExec("", "CREATE DATABASE d")
@@ -228,6 +231,7 @@ func TestBlobOfARefusedWriteIsRemoved(t *testing.T) {
 // What a master left when it was killed between storing a blob and hearing from
 // the log, or between hearing and noting it, is found out at the next start.
 func TestStartSettlesTheBlobsOfACrash(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := startMaster(t, MasterOptions{Dir: dir})
 	m.mustExec("", "CREATE DATABASE d")

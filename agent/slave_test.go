@@ -20,6 +20,7 @@ import (
 )
 
 func TestSlaveFollowsAndAcknowledges(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)", "INSERT INTO t VALUES (1)")
@@ -52,6 +53,7 @@ func TestSlaveFollowsAndAcknowledges(t *testing.T) {
 // Several databases, dropped and made again, from an empty directory: catalog
 // messages are barriers, or a write would meet the wrong incarnation.
 func TestSlaveCatchesUpThroughDrops(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	for round := range 4 {
 		for _, db := range []string{"a", "b"} {
@@ -82,6 +84,7 @@ func TestSlaveCatchesUpThroughDrops(t *testing.T) {
 }
 
 func TestSlavePassesOverForeignMessages(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
@@ -118,6 +121,7 @@ func TestSlavePassesOverForeignMessages(t *testing.T) {
 
 // The consumer skips a message once: the slave must notice and read it again.
 func TestSlaveRejoinsOnceAfterGap(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
@@ -143,6 +147,7 @@ func TestSlaveRejoinsOnceAfterGap(t *testing.T) {
 
 // The log really lacks a message: the database stops, visibly, the others go on.
 func TestSlaveStopsDatabaseWhoseLogDoesNotContinue(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.catalog("CREATE DATABASE b")
@@ -172,6 +177,7 @@ func TestSlaveStopsDatabaseWhoseLogDoesNotContinue(t *testing.T) {
 // A transaction that gives another result here must not be applied, must show,
 // and ends with the database being made anew.
 func TestSlaveShowsDivergence(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.catalog("CREATE DATABASE b")
@@ -217,6 +223,7 @@ func TestSlaveShowsDivergence(t *testing.T) {
 }
 
 func TestSlaveShowsForeignWrite(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
@@ -240,6 +247,7 @@ func TestSlaveShowsForeignWrite(t *testing.T) {
 // A blob whose bytes are not those of its digest is the blob's fault, not the
 // copy's: nothing of it is applied, and it is tried again.
 func TestSlaveBlobs(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	before := o.write("a", "CREATE TABLE t (x)")
@@ -270,6 +278,7 @@ func TestSlaveBlobs(t *testing.T) {
 }
 
 func TestSlaveRefused(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.answer = func(n int, r *subjects.JoinResponse) {
 		switch n {
@@ -291,6 +300,7 @@ func TestSlaveRefused(t *testing.T) {
 
 // Once it was in, a slave does not end because it is not let in again.
 func TestSlaveRefusedLater(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	s := o.start(t.TempDir())
 	untilState(t, s, subjects.StateOnline)
@@ -319,6 +329,7 @@ func (o *origin) dropReader() {
 }
 
 func TestSlaveComesBack(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
@@ -345,6 +356,7 @@ func TestSlaveComesBack(t *testing.T) {
 }
 
 func TestSlaveWaitsForMaster(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	listen := strings.TrimPrefix(o.b.URL(), "nats://")
 	o.down()
@@ -358,6 +370,7 @@ func TestSlaveWaitsForMaster(t *testing.T) {
 
 // The master rejects a position only because it is itself not so far yet.
 func TestSlaveAsksAgainWhenRejected(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
@@ -386,6 +399,7 @@ func TestSlaveAsksAgainWhenRejected(t *testing.T) {
 }
 
 func TestSlaveReadsAsNewAsAsked(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	first := o.write("a", "CREATE TABLE t (x)")
@@ -430,6 +444,7 @@ func TestSlaveReadsAsNewAsAsked(t *testing.T) {
 }
 
 func TestSlaveObeys(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	s := o.start(t.TempDir())
 	untilState(t, s, subjects.StateOnline)
@@ -460,7 +475,7 @@ func TestSlaveObeys(t *testing.T) {
 }
 
 // After Stop the goodbye was said, the files are free, and the id stays.
-func TestSlaveStops(t *testing.T) {
+func TestSlaveStops(t *testing.T) { // not beside others, which have goroutines too
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
@@ -496,6 +511,7 @@ func TestSlaveStops(t *testing.T) {
 
 // Log lines reach whoever listens on the node's log subject.
 func TestSlaveLogsOnTheWire(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	lines := make(chan *nats.Msg, 64)
 	if _, err := o.nc.ChanSubscribe(subjects.NodeLog("snap1"), lines); err != nil {
@@ -516,6 +532,7 @@ func TestSlaveLogsOnTheWire(t *testing.T) {
 // While heads come that it does not reach, a slave says how far it lags, and it
 // stops saying so once it is there.
 func TestSlaveShowsLag(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
@@ -556,6 +573,7 @@ func TestSlaveShowsLag(t *testing.T) {
 
 // A database that is dropped while heads wait for it must not hold them up for ever.
 func TestSlaveForgetsHeadsOfDropped(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	s := o.start(t.TempDir())
@@ -583,6 +601,7 @@ func TestSlaveForgetsHeadsOfDropped(t *testing.T) {
 
 // A long apply shows that it is at work before it is done.
 func TestSlaveShowsProgress(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")

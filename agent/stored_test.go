@@ -18,6 +18,7 @@ import (
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/broker/brokertest"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -134,6 +135,7 @@ func unpack(t *testing.T, archive, dir string) {
 
 // What a node of any released format has stored is read by this one, and goes on.
 func TestDataDirectoriesOfFormat(t *testing.T) {
+	t.Parallel()
 	if *update {
 		storeDirectories(t)
 	}
@@ -142,7 +144,7 @@ func TestDataDirectoriesOfFormat(t *testing.T) {
 			c := &cluster{t: t, dir: t.TempDir(), slaves: map[string]*agent.Slave{}}
 			unpack(t, stored(format), c.dir)
 			wantStoredLog(t, c.dir)
-			c.opts = agent.MasterOptions{Dir: filepath.Join(c.dir, "master"), Listen: "127.0.0.1:0", Version: "test", Logger: quiet(),
+			c.opts = agent.MasterOptions{Dir: filepath.Join(c.dir, "master"), Listen: brokertest.Address(t), Version: "test", Logger: quiet(),
 				SnapshotEvery: math.MaxInt64} // what is stored is old, and shall be looked at as it is
 			c.startMaster()
 			t.Cleanup(c.down)

@@ -14,6 +14,7 @@ import (
 // be upgraded, and holds nothing against the copy; other databases go on. So it is
 // after a restart, too.
 func TestMessageOfANewerVersionStopsItsDatabase(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.catalog("CREATE DATABASE b")
@@ -58,6 +59,7 @@ func TestMessageOfANewerVersionStopsItsDatabase(t *testing.T) {
 
 // A list of databases that has a message of a newer program stops likewise.
 func TestCatalogOfANewerVersionStops(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
@@ -79,6 +81,7 @@ func TestCatalogOfANewerVersionStops(t *testing.T) {
 
 // A slave does not take part in a cluster whose master speaks another version.
 func TestMasterOfANewerVersionIsRefused(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.answer = func(_ int, r *subjects.JoinResponse) { r.V = 2 }
 	s, err := agent.StartSlave(t.Context(), agent.SlaveOptions{URL: o.b.URL(), ID: "snap1", Dir: t.TempDir(), Version: "test", Logger: quiet()})

@@ -72,6 +72,7 @@ func bomb(t *testing.T) []byte {
 }
 
 func TestWallpaperReachesTheDesktopsThatThereAre(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, agent.MasterOptions{}, "s1")
 	w := new(wall)
 	c.desktop = w

@@ -1,6 +1,6 @@
 // Package brokertest makes the way between a master and its broker unreliable, for
-// tests of what must hold when a publish or its answer is lost. It is used by
-// tests alone.
+// tests of what must hold when a publish or its answer is lost, and finds addresses
+// for brokers that come and go. It is used by tests alone.
 package brokertest
 
 import (

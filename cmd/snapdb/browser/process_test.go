@@ -5,8 +5,6 @@ package browser_test
 import (
 	"context"
 	"encoding/json"
-	"math/rand/v2"
-	"net"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -15,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/snapdb/snapdb/broker/brokertest"
 )
 
 // patience of the tests: far more than anything takes.
@@ -86,8 +86,8 @@ type cluster struct {
 // startCluster starts a master and that many slaves, snap1 and so on.
 func startCluster(t testing.TB, slaves int) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir(), nats: freeAddress(t), slaves: map[string]*process{}}
-	http := freeAddress(t)
+	c := &cluster{t: t, dir: t.TempDir(), nats: brokertest.Address(t), slaves: map[string]*process{}}
+	http := brokertest.Address(t)
 	c.url = "http://" + http
 	c.master = c.process("master", "master", "--data", filepath.Join(c.dir, "master"), "--nats", c.nats, "--http", http)
 	c.master.start()
@@ -151,23 +151,6 @@ func rows(t testing.TB, out string) []map[string]any {
 		t.Fatalf("%q is no list of rows: %v", out, err)
 	}
 	return list
-}
-
-// freeAddress is an address on which nobody listens, outside of the ports that the
-// system gives to outgoing connections.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(12_000+rand.IntN(20_000)))
-		if l, err := net.Listen("tcp", address); err == nil {
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return address
-		}
-	}
-	t.Fatal("no free port found")
-	return ""
 }
 
 // await waits until missing returns "", and fails the test with what it returned

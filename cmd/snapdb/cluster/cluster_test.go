@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/broker/brokertest"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -33,7 +32,7 @@ type cluster struct {
 // nothing running yet. Flags are the master's.
 func newCluster(t testing.TB, slaves int, flags ...string) *cluster {
 	t.Helper()
-	listen := freeAddress(t)
+	listen := brokertest.Address(t)
 	c := &cluster{t: t, dir: t.TempDir(), listen: listen, url: "nats://" + listen}
 	dir := filepath.Join(c.dir, "master")
 	c.master = newNode(t, "master", dir, append([]string{"master", "--data", dir, "--nats", listen}, flags...)...)
@@ -73,26 +72,6 @@ func (c *cluster) start() {
 		}
 	}
 	c.awaitOnline(c.slaves...)
-}
-
-// freeAddress is an address on which nobody listens. Its port is below those that
-// the system gives to outgoing connections: on one of those, a slave that looks
-// for its absent master can end up connected to itself and keep the port taken.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(12_000+rand.IntN(20_000)))
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return address
-	}
-	t.Fatal("no free port found")
-	return ""
 }
 
 // client connects to the master, once it answers.

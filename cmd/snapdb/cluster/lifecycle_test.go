@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/snapdb/snapdb/broker/brokertest"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -217,13 +218,13 @@ func TestMasterStopsInTheMiddleOfEndlessStatements(t *testing.T) {
 
 func TestDemoEndsByItselfAndBySignal(t *testing.T) {
 	t.Parallel()
-	code, stdout, stderr := runOnce(t, "demo", "--for", "1s", "--nats", freeAddress(t))
+	code, stdout, stderr := runOnce(t, "demo", "--for", "1s", "--nats", brokertest.Address(t))
 	if code != 0 || stderr != "" {
 		t.Errorf("demo --for: exit code %d, stderr %q", code, stderr)
 	}
 	wantSaid(t, stdout, "CREATE DATABASE SnapDB", "applied by snap1 snap2 snap3", "Try next")
 	for _, s := range [][]syscall.Signal{{syscall.SIGINT}, {syscall.SIGTERM}, {syscall.SIGTERM, syscall.SIGTERM}} {
-		n := newNode(t, "demo", "", "demo", "--nats", freeAddress(t))
+		n := newNode(t, "demo", "", "demo", "--nats", brokertest.Address(t))
 		n.start()
 		n.awaitSaid("Ctrl-C ends the demo")
 		n.signal(s[0])
@@ -278,10 +279,10 @@ func TestDataDirectoryThatCannotBeUsed(t *testing.T) {
 		args []string
 		says []string
 	}{
-		"in use":                   {[]string{"master", "--data", c.master.dir, "--nats", freeAddress(t)}, []string{c.master.dir, "in use"}},
+		"in use":                   {[]string{"master", "--data", c.master.dir, "--nats", brokertest.Address(t)}, []string{c.master.dir, "in use"}},
 		"in use by the other role": {[]string{"slave", "--data", c.master.dir, "--nats", c.url}, []string{c.master.dir, "in use"}},
-		"a slave's for a master":   {[]string{"master", "--data", c.slaves[0].dir, "--nats", freeAddress(t)}, []string{c.slaves[0].dir, "slave", "master"}},
-		"a file for a master":      {[]string{"master", "--data", file, "--nats", freeAddress(t)}, []string{file, "not a directory"}},
+		"a slave's for a master":   {[]string{"master", "--data", c.slaves[0].dir, "--nats", brokertest.Address(t)}, []string{c.slaves[0].dir, "slave", "master"}},
+		"a file for a master":      {[]string{"master", "--data", file, "--nats", brokertest.Address(t)}, []string{file, "not a directory"}},
 		"a file for a slave":       {[]string{"slave", "--data", file, "--nats", c.url}, []string{file, "not a directory"}},
 		"below a file":             {[]string{"slave", "--data", filepath.Join(file, "d"), "--nats", c.url}, []string{file, "not a directory"}},
 		"of a newer version":       {[]string{"slave", "--data", newer, "--nats", c.url}, []string{newer, "newer"}},

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/snapdb/snapdb/broker/brokertest"
 )
 
 // weather is how a link treats what it carries.
@@ -40,7 +42,7 @@ type link struct {
 // newLink makes a link to an address. It lasts until the end of the test.
 func newLink(t testing.TB, to string) *link {
 	t.Helper()
-	listener, err := net.Listen("tcp", freeAddress(t))
+	listener, err := net.Listen("tcp", brokertest.Address(t))
 	if err != nil {
 		t.Fatal(err)
 	}
