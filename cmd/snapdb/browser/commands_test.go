@@ -132,24 +132,3 @@ func (b *tab) openRecord(c *cluster, outcome string) {
 	b.click("#list tbody a")
 	b.sees("#detail tbody", outcome)
 }
-
-func TestLogsStream(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 0)
-	b := newTab(t, false)
-	awaitPanel(c, b)
-	b.open(c.url + "/logs")
-	b.live()
-	c.startSlave("snap1")
-	b.sees(".loglist .scroller", "snap1")
-
-	// While it is paused, new lines wait and are counted.
-	b.press("Pause")
-	c.startSlave("snap2")
-	b.sees(".loglist .pill", "new")
-	if now := b.text(".loglist .scroller"); strings.Contains(now, "snap2") {
-		t.Errorf("a line came while paused: %s", now)
-	}
-	b.press("Resume")
-	b.sees(".loglist .scroller", "snap2")
-}

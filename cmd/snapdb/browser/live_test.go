@@ -8,13 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/snapdb/snapdb/subjects"
 )
 
 // Three pages stay open while the master is killed and comes back. Each says that it
@@ -33,7 +28,8 @@ func TestPagesGoOnWhereTheyWereWhenTheMasterComesBack(t *testing.T) {
 		b.live()
 		eval[bool](b, `window.sameAsBefore = true`)
 	}
-	speaker := c.speaker()
+	logs.sees(".loglist .scroller", "snap1")
+	speaker := c.speaker("snap1")
 	logs.do(chromedp.SendKeys(chromedp.CSS("[data-search]"), "probe-"))
 	said := speaker.say(0, 200)
 	logs.sees("#tally", "200 of")
@@ -132,56 +128,4 @@ func (c *cluster) queueLabel(key string) {
 		}
 		return ""
 	})
-}
-
-// probe is the text of a line that a test has a node say.
-func probe(i int) string { return fmt.Sprintf("probe-%06d", i) }
-
-// speaker says log lines for nodes.
-type speaker struct {
-	t  testing.TB
-	nc *nats.Conn
-}
-
-// speaker connects to the broker, and again after each loss.
-func (c *cluster) speaker() *speaker {
-	c.t.Helper()
-	nc, err := nats.Connect("nats://"+c.nats, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(nc.Close)
-	return &speaker{c.t, nc}
-}
-
-// await waits until the broker takes log lines.
-func (s *speaker) await() {
-	s.t.Helper()
-	js, err := jetstream.New(s.nc)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	await(s.t, func() string {
-		ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
-		defer cancel()
-		if _, err := js.Stream(ctx, subjects.NodeLogStream); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
-}
-
-// say has snap1 say that many lines more than were said before, and counts them all.
-func (s *speaker) say(before, lines int) int {
-	s.t.Helper()
-	for i := range lines {
-		line := fmt.Sprintf(`{"time":%q,"level":"INFO","msg":%q}`, time.Now().UTC().Format(time.RFC3339Nano), probe(before+i))
-		if err := s.nc.Publish(subjects.NodeLog("snap1"), []byte(line)); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	if err := s.nc.Flush(); err != nil {
-		s.t.Fatal(err)
-	}
-	return before + lines
 }

@@ -49,12 +49,7 @@ func TestShutdownDialogFocusesCancel(t *testing.T) {
 	if !eval[bool](b, `document.querySelector("dialog button[type=submit]").disabled`) {
 		t.Error("two nodes can be shut down without typing anything")
 	}
-	eval[bool](b, `(() => {
-		const i = document.querySelector("dialog input.mono");
-		i.value = "2 nodes";
-		i.dispatchEvent(new Event("input", { bubbles: true }));
-		return true;
-	})()`)
+	b.fill("dialog input.mono", "2 nodes")
 	if eval[bool](b, `document.querySelector("dialog button[type=submit]").disabled`) {
 		t.Error("what was to be typed was typed, and the button is still off")
 	}

@@ -16,12 +16,7 @@ import (
 // write puts SQL into the editor, as typing does.
 func (b *tab) write(sql string) {
 	b.t.Helper()
-	eval[bool](b, fmt.Sprintf(`(() => {
-		const e = document.querySelector("#sql");
-		e.value = %q;
-		e.dispatchEvent(new Event("input", { bubbles: true }));
-		return true;
-	})()`, sql))
+	b.fill("#sql", sql)
 }
 
 // awaitDatabase waits until the page of SQL has chosen a database.

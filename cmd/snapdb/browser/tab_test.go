@@ -122,6 +122,17 @@ func (b *tab) press(label string) {
 	})
 }
 
+// fill replaces what is in a field, as typing does.
+func (b *tab) fill(selector, words string) {
+	b.t.Helper()
+	eval[bool](b, fmt.Sprintf(`(() => {
+		const e = document.querySelector(%q);
+		e.value = %q;
+		e.dispatchEvent(new Event("input", { bubbles: true }));
+		return true;
+	})()`, selector, words))
+}
+
 // row waits until the row that names a node shows a text.
 func (b *tab) row(node, text string) {
 	b.t.Helper()

@@ -46,10 +46,12 @@ export class LogList {
 
 	#add(lines, skipped) {
 		if (skipped > 0) lines = [{ cut: `${count(skipped, 'line')} left out: they came faster than this page takes them`, time: lines[0]?.time }, ...lines];
+		const known = this.#nodes.size;
 		for (const line of lines) {
-			if (line.node && !this.#nodes.has(line.node)) this.#addNode(line.node);
+			if (line.node) this.#nodes.add(line.node);
 			line.text = `${line.msg ?? line.cut ?? ''} ${attrsWords(line)}`.toLowerCase();
 		}
+		if (this.#nodes.size > known) this.#listNodes();
 		if (this.#paused) {
 			this.#held.push(...lines);
 			if (this.#held.length > MOST) this.#held.splice(0, this.#held.length - MOST);
@@ -73,8 +75,7 @@ export class LogList {
 		if (!this.#follows) this.#scroller.scrollTop -= n * this.#height();
 	}
 
-	#addNode(id) {
-		this.#nodes.add(id);
+	#listNodes() {
 		const options = [...this.#nodes].sort(new Intl.Collator('en', { numeric: true }).compare);
 		put(this.#nodeSelect, h('option', { value: '' }, 'All nodes'), options.map((n) => h('option', { value: n, selected: n === this.#node }, n)));
 	}
