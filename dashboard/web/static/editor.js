@@ -22,7 +22,6 @@ export function edit(area, under, run) {
 			e.preventDefault();
 			run();
 		}
-		if (e.key === 'Escape') area.blur();
 	});
 	paint();
 	return {

@@ -101,7 +101,10 @@ function keyboard() {
 	$('help').addEventListener('click', help);
 	document.addEventListener('keydown', (e) => {
 		if (e.ctrlKey || e.metaKey || e.altKey || document.querySelector('dialog[open]')) return;
-		if (e.target.closest?.('input, textarea, select, [contenteditable]')) return;
+		if (e.target.closest?.('input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]')) {
+			if (e.key === 'Escape') e.target.blur();
+			return;
+		}
 		if (e.key === '?') help();
 		else if (e.key === '/') document.querySelector('[data-search]')?.focus();
 		else if (e.key === 'g') {
