@@ -62,18 +62,40 @@ func (f *fleet) join(ctx context.Context, data []byte) subjects.JoinResponse {
 	case req.Engine != f.m.store.Engine():
 		return refuse(subjects.RefusedEngine, "the slave's SQL engine (%s) is not the master's (%s), their results could differ: use the same snapdb on the same kind of machine", req.Engine, f.m.store.Engine())
 	}
+	f.awaitLeaver(ctx, &req)
 	f.joining.Lock()
 	defer f.joining.Unlock()
 	f.mu.Lock()
 	old := f.members[req.ID]
 	f.mu.Unlock()
-	if old != nil && old.boot != req.Boot && f.alive(old) {
+	if f.inTheWay(old, &req) {
 		return refuse(subjects.RefusedIDInUse, "a slave with id %s is already connected: give this one another --id, or stop the other", req.ID)
 	}
 	if !f.room(req.ID) {
 		return refuse(subjects.RefusedTooMany, "%d slaves are enrolled already: make the master forget those that will not come back (snapdb node forget ID)", maxEnrolled)
 	}
 	return f.admit(ctx, &req, cluster, old)
+}
+
+// inTheWay says whether a member is another process, and lives.
+func (f *fleet) inTheWay(old *member, req *subjects.JoinRequest) bool {
+	return old != nil && old.boot != req.Boot && f.alive(old)
+}
+
+// leavePatience is how long a process that has just ended may seem to live.
+const leavePatience = time.Second
+
+// awaitLeaver waits until the process that had the id before is seen to have gone: a
+// slave that is started again at once can be here earlier than that is known.
+func (f *fleet) awaitLeaver(ctx context.Context, req *subjects.JoinRequest) {
+	for end := time.Now().Add(leavePatience); time.Now().Before(end); {
+		f.mu.Lock()
+		old := f.members[req.ID]
+		f.mu.Unlock()
+		if !f.inTheWay(old, req) || !sleep(ctx, 50*time.Millisecond) {
+			return
+		}
+	}
 }
 
 // maxEnrolled is how many slaves a cluster may have: each that is remembered takes

@@ -146,6 +146,17 @@ func TestForgottenSlave(t *testing.T) {
 	}
 }
 
+// A slave that is started again as soon as it has ended is not taken for a second one.
+func TestSlaveStartedAgainAtOnceIsLetIn(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{}, "s1")
+	for range 5 {
+		c.stopSlave("s1")
+		c.startSlave("s1")
+		c.untilInSync("s1")
+	}
+}
+
 // A slave knocks before there is a master, and follows it through restarts.
 func TestSlaveBeforeMaster(t *testing.T) {
 	t.Parallel()
