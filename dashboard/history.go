@@ -44,15 +44,9 @@ func takeSample(info, before *subjects.ClusterInfoResponse, now, then time.Time)
 		if n.State == subjects.StateOffline || n.State == subjects.StateStopped || len(s.Nodes) >= historyNodes {
 			continue
 		}
-		ns := nodeSample{LagMS: n.LagMS, AckMS: n.AckMS}
-		if n.Status != nil {
-			ns.Position = n.Status.Cursor // as of its last word, or what it has acknowledged since
-			for _, at := range n.Acked {
-				ns.Position = max(ns.Position, at)
-			}
-			if host := n.Status.Host; host != nil {
-				ns.CPU, ns.RSS = host.CPUPercent, host.ProcessRSS
-			}
+		ns := nodeSample{Position: n.Applied(), LagMS: n.LagMS, AckMS: n.AckMS}
+		if n.Status != nil && n.Status.Host != nil {
+			ns.CPU, ns.RSS = n.Status.Host.CPUPercent, n.Status.Host.ProcessRSS
 		}
 		s.Nodes[n.ID] = ns
 	}

@@ -183,6 +183,19 @@ type NodeInfo struct {
 	Status *StatusMessage `json:"status,omitempty"`
 }
 
+// Applied is the position up to which the node has everything, as far as it has said:
+// what its last status says, or what it has acknowledged since. 0 if it never said.
+func (n *NodeInfo) Applied() uint64 {
+	if n.Status == nil {
+		return 0
+	}
+	at := n.Status.Cursor
+	for _, acked := range n.Acked {
+		at = max(at, acked)
+	}
+	return at
+}
+
 // ClusterInfoResponse answers ClusterInfo.
 type ClusterInfoResponse struct {
 	V       int             `json:"v"`

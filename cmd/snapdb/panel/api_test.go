@@ -121,7 +121,7 @@ func TestEveryRouteAnswersAsItIsDescribed(t *testing.T) {
 	})
 	await(h.watch(`{"type":"watch","topics":["samples"]}`), "sample", "sample", func(s struct{ T int64 }) bool { return s.T > 0 })
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/nodes", "/api/v1/nodes/snap1", "/api/v1/databases", "/api/v1/databases/Shop/schema",
-		"/api/v1/commands", "/api/v1/commands/c1", "/api/v1/files/" + file.Digest, "/api/v1/logs", "/api/v1/history?node=*", "/api/v1/openapi.json"} {
+		"/nodes", "/api/v1/commands", "/api/v1/commands/c1", "/api/v1/files/" + file.Digest, "/api/v1/logs", "/api/v1/history?node=*", "/api/v1/openapi.json"} {
 		if status, _, data := h.request("GET", path, ""); status != 200 {
 			t.Errorf("%s: %d %.300s", path, status, data)
 		}
