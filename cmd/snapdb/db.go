@@ -161,9 +161,8 @@ func printEntries(out io.Writer, slaves []string, entries []dbEntry) error {
 
 // printLog says how much of its limit the log takes.
 func printLog(out io.Writer, info *subjects.ClusterInfoResponse) error {
-	const mb = 1 << 20
-	_, err := fmt.Fprintf(out, "log from %d on: %.1f MB of %.0f MB, large transactions %.1f MB, snapshots %.1f MB\n", info.LogFirst,
-		float64(info.LogBytes)/mb, float64(info.LogMax)/mb, float64(info.BlobBytes)/mb, float64(info.SnapshotBytes)/mb)
+	_, err := fmt.Fprintf(out, "log from %d on: %s of %s, large transactions %s, snapshots %s\n", info.LogFirst,
+		format.Bytes(info.LogBytes), format.Bytes(info.LogMax), format.Bytes(info.BlobBytes), format.Bytes(info.SnapshotBytes))
 	return err
 }
 
@@ -198,8 +197,8 @@ reads nor writes wait.`,
 				if snaps[name] = snap; l.json {
 					continue
 				}
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s · position %d · %.1f MB, packed %.1f MB · %v\n", name, snap.Position,
-					float64(snap.File)/(1<<20), float64(snap.Size)/(1<<20), time.Since(begun).Round(time.Millisecond)); err != nil {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s · position %d · %s, packed %s · %v\n", name, snap.Position,
+					format.Bytes(uint64(snap.File)), format.Bytes(uint64(snap.Size)), time.Since(begun).Round(time.Millisecond)); err != nil {
 					return err
 				}
 			}

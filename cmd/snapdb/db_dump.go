@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/cmd/snapdb/format"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -109,7 +110,7 @@ func (d *dumping) run(cmd *cobra.Command, name string) (err error) {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%s at position %d on %s, %.1f MB\n", is.DB, is.Head.Position, d.node, float64(is.Size)/(1<<20))
+	_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%s at position %d on %s, %s\n", is.DB, is.Head.Position, d.node, format.Bytes(uint64(is.Size)))
 	return err
 }
 

@@ -67,8 +67,8 @@ with _snapdb, or anything else a client of the cluster could not have made.`,
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), result)
 			}
-			line := fmt.Sprintf("%s · position %d · %.1f MB, packed %.1f MB · %v\n", result.Database, result.Position,
-				float64(result.Bytes)/(1<<20), float64(result.Packed)/(1<<20), time.Duration(result.MS)*time.Millisecond)
+			line := fmt.Sprintf("%s · position %d · %s, packed %s · %v\n", result.Database, result.Position,
+				format.Bytes(uint64(result.Bytes)), format.Bytes(uint64(result.Packed)), time.Duration(result.MS)*time.Millisecond)
 			if len(result.Pending) > 0 {
 				line += "not yet on " + format.Safe(strings.Join(result.Pending, ", ")) + "\n"
 			}

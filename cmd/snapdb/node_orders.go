@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/cmd/snapdb/format"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -269,7 +270,7 @@ func progress(cmd *cobra.Command, what string, total int64) func(int64) {
 			return
 		}
 		shown = percent
-		fmt.Fprintf(out, "\r\x1b[K%s: %d %% of %.1f MB", what, percent, float64(total)/(1<<20))
+		fmt.Fprintf(out, "\r\x1b[K%s: %d %% of %s", what, percent, format.Bytes(uint64(total)))
 		if percent == 100 {
 			fmt.Fprint(out, "\r\x1b[K")
 		}

@@ -83,3 +83,17 @@ func runeWidth(r rune) int {
 	}
 	return 1
 }
+
+// Bytes writes a size for people, in steps of 1000: "435 B", "1.2 MB".
+func Bytes(n uint64) string {
+	size, unit := float64(n), 0
+	units := [...]string{"B", "KB", "MB", "GB", "TB", "PB", "EB"}
+	for size >= 1000 && unit < len(units)-1 {
+		size /= 1000
+		unit++
+	}
+	if unit == 0 || size >= 100 {
+		return fmt.Sprintf("%.0f %s", size, units[unit])
+	}
+	return fmt.Sprintf("%.1f %s", size, units[unit])
+}
