@@ -56,11 +56,11 @@ func newCluster(t testing.TB, opts agent.MasterOptions, slaves ...string) *clust
 
 func (c *cluster) startMaster() {
 	c.t.Helper()
+	brokertest.AwaitFree(c.t, c.opts.Listen)
 	var err error
 	if c.m, err = agent.StartMaster(testContext(c.t), c.opts); err != nil {
 		c.t.Fatal(err)
 	}
-	c.opts.Listen = strings.TrimPrefix(c.m.URL(), "nats://") // the same again after a restart
 	c.c = c.connect()
 }
 

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {
-		if err := flag.Set("test.parallel", "4"); err != nil {
+		if err := flag.Set("test.parallel", "3"); err != nil {
 			fmt.Fprintln(os.Stderr, "run tests side by side:", err)
 			os.Exit(1)
 		}

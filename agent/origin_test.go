@@ -365,6 +365,19 @@ func untilState(t testing.TB, s *agent.Slave, want subjects.State) {
 	until(t, "state "+string(want), func() bool { return s.Status().State == want })
 }
 
+// untilOnline waits for a slave that has caught up. One that takes long to do so lags,
+// until it hears heads again.
+func (o *origin) untilOnline(s *agent.Slave) {
+	o.t.Helper()
+	until(o.t, "state online", func() bool {
+		state := s.Status().State
+		if state == subjects.StateLagging {
+			o.publishHeads()
+		}
+		return state == subjects.StateOnline
+	})
+}
+
 // public is a connection with everybody's rights.
 func (o *origin) public() *nats.Conn {
 	o.t.Helper()

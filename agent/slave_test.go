@@ -25,7 +25,7 @@ func TestSlaveFollowsAndAcknowledges(t *testing.T) {
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)", "INSERT INTO t VALUES (1)")
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	for i := range 20 {
 		n := o.write("a", fmt.Sprintf("INSERT INTO t VALUES (%d)", i))
 		until(t, "acknowledged", func() bool { return o.acked("a") == n })
@@ -69,7 +69,7 @@ func TestSlaveCatchesUpThroughDrops(t *testing.T) {
 		}
 	}
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	for name, h := range o.store.Heads() {
 		if got := s.Store().Heads()[name]; got != h {
 			t.Errorf("%s: %+v, origin %+v", name, got, h)
@@ -89,7 +89,7 @@ func TestSlavePassesOverForeignMessages(t *testing.T) {
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 
 	// A well-formed message with a made-up chain, one of a database that is not
 	// there, and one of the wrong incarnation.
@@ -127,7 +127,7 @@ func TestSlaveRejoinsOnceAfterGap(t *testing.T) {
 	o.write("a", "CREATE TABLE t (x)")
 	dir := t.TempDir()
 	s := o.start(dir)
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	stop(t, s)
 	missing := o.write("a", "INSERT INTO t VALUES (1)")
 	last := o.write("a", "INSERT INTO t VALUES (2)")
@@ -139,7 +139,7 @@ func TestSlaveRejoinsOnceAfterGap(t *testing.T) {
 	s = o.start(dir)
 	until(t, "read past the gap", func() bool { o.publishHeads(); return o.joinCount() >= 3 })
 	untilAt(t, s, "a", last)
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	if st := s.Status(); st.Foreign != 0 || o.joinCount() != 3 {
 		t.Errorf("foreign %d, want 0; %d joins, want 3", st.Foreign, o.joinCount())
 	}
@@ -155,7 +155,7 @@ func TestSlaveStopsDatabaseWhoseLogDoesNotContinue(t *testing.T) {
 	o.write("b", "CREATE TABLE t (x)")
 	dir := t.TempDir()
 	s := o.start(dir)
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	stop(t, s)
 	missing := o.write("a", "INSERT INTO t VALUES (1)")
 	o.write("a", "INSERT INTO t VALUES (2)")
@@ -183,7 +183,7 @@ func TestSlaveShowsDivergence(t *testing.T) {
 	o.catalog("CREATE DATABASE b")
 	before := o.write("a", "CREATE TABLE t (x)")
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 
 	g, h, sealed := o.group("a", "INSERT INTO t VALUES (1)")
 	var body subjects.Body
@@ -219,7 +219,7 @@ func TestSlaveShowsDivergence(t *testing.T) {
 	n = o.write("a", "CREATE TABLE t (x)")
 	untilAt(t, s, "a", n)
 	o.publishHeads()
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 }
 
 func TestSlaveShowsForeignWrite(t *testing.T) {
@@ -229,7 +229,7 @@ func TestSlaveShowsForeignWrite(t *testing.T) {
 	o.write("a", "CREATE TABLE t (x)")
 	dir := t.TempDir()
 	s := o.start(dir)
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	c, err := engine.Open(filepath.Join(dir, "a.db"), engine.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -252,7 +252,7 @@ func TestSlaveBlobs(t *testing.T) {
 	o.catalog("CREATE DATABASE a")
 	before := o.write("a", "CREATE TABLE t (x)")
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	o.mu.Lock()
 	o.corrupt = true
 	o.mu.Unlock()
@@ -271,7 +271,7 @@ func TestSlaveBlobs(t *testing.T) {
 	o.mu.Unlock()
 	untilAt(t, s, "a", n)
 	untilAt(t, s, "a", later)
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	if got := o.count("snap1", "a"); got != 41 {
 		t.Errorf("%d rows, want 41", got)
 	}
@@ -303,7 +303,7 @@ func TestSlaveRefusedLater(t *testing.T) {
 	t.Parallel()
 	o := newOrigin(t)
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	o.answer = func(n int, r *subjects.JoinResponse) {
 		if n < 4 {
 			r.Refused = &subjects.Refusal{Code: subjects.RefusedIDInUse, Reason: "another one has it"}
@@ -314,7 +314,7 @@ func TestSlaveRefusedLater(t *testing.T) {
 	if r := s.Status().Reason; !strings.Contains(r, "another one has it") {
 		t.Errorf("reason %q", r)
 	}
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 }
 
 // dropReader takes the consumer of the last session away.
@@ -334,7 +334,7 @@ func TestSlaveComesBack(t *testing.T) {
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	listen := strings.TrimPrefix(o.b.URL(), "nats://")
 
 	o.dropReader()
@@ -347,7 +347,7 @@ func TestSlaveComesBack(t *testing.T) {
 	n = o.write("a", "INSERT INTO t VALUES (2)")
 	untilAt(t, s, "a", n)
 	until(t, "acknowledged in the new session", func() bool { return o.acked("a") == n })
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if last := o.joins[len(o.joins)-1]; last.Cluster != "c1" || last.Databases["a"].Position == 0 || last.Boot != o.joins[0].Boot {
@@ -365,7 +365,7 @@ func TestSlaveWaitsForMaster(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	o.serve(listen)
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 }
 
 // The master rejects a position only because it is itself not so far yet.
@@ -376,7 +376,7 @@ func TestSlaveAsksAgainWhenRejected(t *testing.T) {
 	o.write("a", "CREATE TABLE t (x)")
 	dir := t.TempDir()
 	s := o.start(dir)
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	stop(t, s)
 	o.answer = func(n int, r *subjects.JoinResponse) {
 		if n == 2 {
@@ -386,7 +386,7 @@ func TestSlaveAsksAgainWhenRejected(t *testing.T) {
 	s = o.start(dir)
 	untilState(t, s, subjects.StateDiverged)
 	o.publishHeads()
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	until(t, "acknowledged when the master knows it", func() bool { return o.acked("a") > 0 })
 	if n := o.ackedIn(102, "a"); n != 0 {
 		t.Errorf("a copy that the master does not know acknowledges %d before", n)
@@ -404,7 +404,7 @@ func TestSlaveReadsAsNewAsAsked(t *testing.T) {
 	o.catalog("CREATE DATABASE a")
 	first := o.write("a", "CREATE TABLE t (x)")
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	resp := o.ask("snap1", subjects.Request{DB: "a", SQL: "SELECT 1", MinPosition: first + 1000, TimeoutMS: 50})
 	if resp.Error == nil || resp.Error.Code != subjects.CodeStale {
 		t.Errorf("%+v", resp.Error)
@@ -447,14 +447,14 @@ func TestSlaveObeys(t *testing.T) {
 	t.Parallel()
 	o := newOrigin(t)
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	for request, want := range map[string]func(subjects.CtlResponse) bool{
 		`{"op":"ping"}`: func(r subjects.CtlResponse) bool {
 			return r.State == subjects.CommandDone && r.Node == "snap1" && r.Boot != ""
 		},
 		`{"op":"info"}`: func(r subjects.CtlResponse) bool {
 			var st subjects.StatusMessage
-			return r.State == subjects.CommandDone && json.Unmarshal(r.Output, &st) == nil && st.State == subjects.StateOnline && st.Version == "test"
+			return r.State == subjects.CommandDone && json.Unmarshal(r.Output, &st) == nil && st.ID == "snap1" && st.Version == "test"
 		},
 		`{"op":"fly"}`: func(r subjects.CtlResponse) bool {
 			return r.State == subjects.CommandFailed && strings.Contains(r.Reason, "known are abort")
@@ -484,7 +484,7 @@ func TestSlaveStops(t *testing.T) { // not beside others, which have goroutines 
 	if err != nil {
 		t.Fatal(err)
 	}
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	if err := subjects.CheckNodeID(s.ID()); err != nil {
 		t.Error(err)
 	}
@@ -537,7 +537,7 @@ func TestSlaveShowsLag(t *testing.T) {
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 
 	// The origin knows of a write that the log does not bring.
 	g, h, body := o.group("a", "INSERT INTO t VALUES (1)")
@@ -577,7 +577,7 @@ func TestSlaveForgetsHeadsOfDropped(t *testing.T) {
 	o := newOrigin(t)
 	o.catalog("CREATE DATABASE a")
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	heads := o.heads()
 	a := heads.Heads["a"]
 	a.Position += 1000
@@ -606,7 +606,7 @@ func TestSlaveShowsProgress(t *testing.T) {
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	// How much work it takes for progress to be due depends on the machine.
 	for statements := 100; statements <= 25_600; statements *= 2 {
 		work := "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n < 1000) SELECT count(*) FROM c"

@@ -22,7 +22,7 @@ func TestMessageOfANewerVersionStopsItsDatabase(t *testing.T) {
 	at := o.write("a", "CREATE TABLE t (x)", "INSERT INTO t VALUES (1)")
 	dir := t.TempDir()
 	s := o.start(dir)
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 
 	g, h, body := o.group("a", "INSERT INTO t VALUES (2)")
 	if err := g.Rollback(); err != nil {
@@ -64,7 +64,7 @@ func TestCatalogOfANewerVersionStops(t *testing.T) {
 	o.catalog("CREATE DATABASE a")
 	o.write("a", "CREATE TABLE t (x)")
 	s := o.start(t.TempDir())
-	untilState(t, s, subjects.StateOnline)
+	o.untilOnline(s)
 	at := o.store.Catalog().Applied()
 	body := []byte(`{"v":2,"create":"b"}`)
 	if _, err := o.append(subjects.Header{DB: subjects.Catalog, Prev: at.Number, Chain: subjects.NextChain(at.Chain, 0, body), ID: "x"}, body); err != nil {
