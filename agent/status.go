@@ -215,6 +215,10 @@ func (s *Slave) recheck() {
 func (s *Slave) check() {
 	s.mu.Lock()
 	ses, heads := s.stay, s.way.heads
+	var promised time.Time // the oldest heads that were not reached
+	if s.way.chased != nil {
+		promised = s.way.chased.at
+	}
 	s.mu.Unlock()
 	if ses == nil || ses.ctx.Err() != nil {
 		return // the next join begins anew
@@ -253,7 +257,9 @@ func (s *Slave) check() {
 		}
 	}
 	arrived := ses.began.Add(time.Duration(ses.arrived.Load()))
-	if behind && !busy && time.Since(arrived) > silence {
+	// After a while without writes heads may well be here before the write that they tell
+	// of: it is late only once it has been known of for as long.
+	if behind && !busy && time.Since(arrived) > silence && time.Since(promised) > silence {
 		s.leave(errSilence)
 	}
 }
