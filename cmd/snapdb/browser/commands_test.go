@@ -17,13 +17,22 @@ func (b *tab) record(kind, outcome string) {
 	b.row(kind, outcome)
 }
 
-func TestShutdownThroughTheDialogEndsTheProcess(t *testing.T) {
+// What a person has nodes do ends as the nodes say, one thing after the other.
+func TestCommandsFromThePageAreCarriedOut(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2)
 	b := newTab(t, false)
 	awaitPanel(c, b)
 	b.row("snap1", "online")
 	b.row("snap2", "online")
+	b.shutdownEndsTheProcess(c)
+	b.queuedReachesANodeThatComesBack(c)
+	b.cancelledIsNotDoneAndFailedIsRetried(c)
+}
+
+// shutdownEndsTheProcess stops one node of two through the dialog.
+func (b *tab) shutdownEndsTheProcess(c *cluster) {
+	b.t.Helper()
 	b.do(clickTick("snap1"))
 	b.press("Shut down…")
 	b.sees("dialog", "Shut down snap1")
@@ -31,32 +40,30 @@ func TestShutdownThroughTheDialogEndsTheProcess(t *testing.T) {
 	select {
 	case <-c.slaves["snap1"].ended:
 	case <-time.After(patience):
-		t.Fatal("the process has not ended")
+		b.t.Fatal("the process has not ended")
 	}
 	if code := c.slaves["snap1"].cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("it ended with exit code %d", code)
+		b.t.Errorf("it ended with exit code %d", code)
 	}
 	b.row("snap1", "stopped")
 	if !c.slaves["snap2"].running() {
-		t.Error("the other one ended too")
+		b.t.Error("the other one ended too")
 	}
 	b.open(c.url + "/commands")
 	b.record("Shut down", "done")
 }
 
-func TestQueuedCommandReachesANodeThatComesBack(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 1)
-	b := newTab(t, false)
-	awaitPanel(c, b)
-	b.row("snap1", "online")
-	c.slaves["snap1"].kill()
-	b.row("snap1", "offline")
+// queuedReachesANodeThatComesBack gives a label to the node that is away.
+func (b *tab) queuedReachesANodeThatComesBack(c *cluster) {
+	b.t.Helper()
+	b.open(c.url)
+	b.live()
 	b.do(clickTick("snap1"))
 	b.press("Labels…")
 	b.sees("dialog", "snap1 is away")
 	b.do(chromedp.SendKeys(chromedp.CSS("dialog input.mono"), "room=lab1"))
 	b.press("Change labels")
+	b.sees("#toasts", "recorded for 1 node")
 	b.open(c.url + "/commands")
 	b.record("Label", "queued")
 	c.slaves["snap1"].start()
@@ -65,14 +72,10 @@ func TestQueuedCommandReachesANodeThatComesBack(t *testing.T) {
 	b.row("snap1", "room=lab1")
 }
 
-// What waits for a node can be taken back, and what failed there asked for again; the
-// node gets the second alone.
-func TestCancelledCommandIsNotDoneAndAFailedOneCanBeRetried(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 1)
-	b := newTab(t, false)
-	awaitPanel(c, b)
-	b.row("snap1", "online")
+// cancelledIsNotDoneAndFailedIsRetried: what waits for a node can be taken back, and
+// what failed there asked for again; the node gets the second alone.
+func (b *tab) cancelledIsNotDoneAndFailedIsRetried(c *cluster) {
+	b.t.Helper()
 	c.slaves["snap1"].kill()
 	b.row("snap1", "offline")
 	b.label(c, "snap1", "cancelled=yes", "queue")
@@ -89,7 +92,7 @@ func TestCancelledCommandIsNotDoneAndAFailedOneCanBeRetried(t *testing.T) {
 	b.openRecord(c, "failed")
 	failed := eval[string](b, `new URLSearchParams(location.search).get("id")`)
 	b.press("Retry on snap1")
-	await(t, func() string {
+	await(b.t, func() string {
 		of := eval[string](b, `[...document.querySelectorAll("#detail dt")].find((e) => e.innerText === "again of")?.nextElementSibling.innerText ?? ""`)
 		if of != failed {
 			return fmt.Sprintf("the retry says it is again of %q, not of %q", of, failed)
@@ -100,7 +103,7 @@ func TestCancelledCommandIsNotDoneAndAFailedOneCanBeRetried(t *testing.T) {
 	b.open(c.url)
 	b.row("snap1", "retried=yes")
 	if now := b.text("tbody"); strings.Contains(now, "cancelled=yes") {
-		t.Errorf("a cancelled command was carried out: %s", now)
+		b.t.Errorf("a cancelled command was carried out: %s", now)
 	}
 }
 
