@@ -33,7 +33,11 @@ func newLogWire() *logWire { return &logWire{lines: make(chan []byte, 256)} }
 func (w *logWire) handler() slog.Handler {
 	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Value.Kind() == slog.KindDuration {
-			return slog.String(a.Key, a.Value.Duration().String()) // as in the node's own log, not nanoseconds
+			d := a.Value.Duration()
+			if d >= time.Millisecond {
+				d = d.Round(time.Millisecond / 10)
+			}
+			return slog.String(a.Key, d.String()) // for people, not in nanoseconds
 		}
 		return a
 	}})
