@@ -67,13 +67,18 @@ func Open(dir string) (*Store, error) {
 // Writer writes one blob: Write, then Commit, then Keep; or Abort, before or after
 // Commit.
 type Writer struct {
-	s     *Store
-	after uint64
-	f     *os.File
-	hash  hash.Hash
-	size  int64
-	draft Draft // once committed
+	s      *Store
+	after  uint64
+	f      *os.File
+	hash   hash.Hash
+	size   int64
+	synced int64 // how much of it is on stable storage
+	draft  Draft // once committed
 }
+
+// syncEvery is how many bytes are written before they are brought to stable storage. All
+// of a large blob at its end would keep the disk from the log for too long: writes wait.
+const syncEvery = 2 << 20
 
 // Create begins a blob to which something after a position of the log may refer.
 func (s *Store) Create(after uint64) (*Writer, error) {
@@ -91,6 +96,12 @@ func (w *Writer) Write(p []byte) (int, error) {
 	w.size += int64(n)
 	if err != nil {
 		return n, fmt.Errorf("write blob: %w", err)
+	}
+	if w.size-w.synced >= syncEvery {
+		if err := w.f.Sync(); err != nil {
+			return n, fmt.Errorf("write blob: %w", err)
+		}
+		w.synced = w.size
 	}
 	return n, nil
 }
