@@ -111,8 +111,13 @@ func (d *tracedDisk) line(line string, until time.Time) (more bool, err error) {
 	}
 	if first, ok := strings.CutSuffix(text, " <unfinished ...>"); ok {
 		d.begun[thread] = first
-		if name, args, _ := strings.Cut(first, "("); name == "fsync" || name == "fdatasync" {
+		switch name, args, _ := strings.Cut(first, "("); name {
+		case "fsync", "fdatasync":
 			d.beginSync(thread, fdPath(args))
+		case "close":
+			// Before it is seen to have ended another thread may get the number again.
+			fd, _, _ := strings.Cut(args, "<")
+			delete(d.open, strings.TrimRight(fd, ")"))
 		}
 		return true, nil
 	}
@@ -191,7 +196,9 @@ func (d *tracedDisk) call(thread, name string, args []string, result int64, whol
 		d.opened(pathAt(args[0], args[1]), args[2])
 		return nil
 	case "close":
-		delete(d.open, fd)
+		if whole {
+			delete(d.open, fd)
+		}
 		return nil
 	case "read":
 		if at := d.open[fd]; at != nil {
