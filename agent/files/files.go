@@ -259,7 +259,10 @@ func (f *Folder) Read(name string) (Content, subjects.FileInfo, error) {
 	}
 	// Looked at first: opening a named pipe would wait for a writer.
 	info, err := f.root.Stat(name)
-	if err == nil && !info.Mode().IsRegular() {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, subjects.FileInfo{}, &missingError{name}
+	case err == nil && !info.Mode().IsRegular():
 		err = fmt.Errorf("not a file")
 	}
 	if err != nil {
@@ -271,6 +274,16 @@ func (f *Folder) Read(name string) (Content, subjects.FileInfo, error) {
 	}
 	return file, describe(name, info), nil
 }
+
+// missingError says that a file is not there, in the words of whoever asked for it. It
+// wraps [fs.ErrNotExist].
+type missingError struct{ name string }
+
+func (e *missingError) Error() string {
+	return fmt.Sprintf("there is no file %s in the node's folder", e.name)
+}
+
+func (e *missingError) Unwrap() error { return fs.ErrNotExist }
 
 // Digest is the SHA-256 of a file in hexadecimal.
 func (f *Folder) Digest(ctx context.Context, name string) (string, error) {

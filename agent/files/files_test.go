@@ -80,7 +80,7 @@ func TestAFileArrivesIsListedReadAndRemoved(t *testing.T) {
 	if err := f.Remove("docs/a.bin"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := f.Read("docs/a.bin"); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := f.Read("docs/a.bin"); !errors.Is(err, os.ErrNotExist) || err.Error() != "there is no file docs/a.bin in the node's folder" {
 		t.Fatalf("got %v", err)
 	}
 }

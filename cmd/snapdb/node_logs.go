@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -118,7 +119,7 @@ func newer(line logLine, shown map[string]time.Time, level string) (fields map[s
 		Time  time.Time
 		Level slog.Level
 	}
-	if !meant || json.Unmarshal(line.raw, &is) != nil || json.Unmarshal(line.raw, &fields) != nil {
+	if !meant || json.Unmarshal(line.raw, &is) != nil || readExact(line.raw, &fields) != nil {
 		return nil, at, false
 	}
 	least := slog.LevelDebug
@@ -128,12 +129,20 @@ func newer(line logLine, shown map[string]time.Time, level string) (fields map[s
 	return fields, is.Time, is.Time.After(last) && is.Level >= least
 }
 
+// readExact reads JSON and leaves numbers as they are written: sessions and positions are
+// no floats.
+func readExact(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	return d.Decode(v)
+}
+
 // printLogs prints log lines of nodes, node by node.
 func printLogs(out io.Writer, r *subjects.CommandRecord) error {
 	var rows [][]string
 	for _, n := range r.Nodes {
 		var lines []map[string]any
-		if n.State != subjects.CommandDone || json.Unmarshal(n.Output, &lines) != nil {
+		if n.State != subjects.CommandDone || readExact(n.Output, &lines) != nil {
 			rows = append(rows, []string{n.Node, "", "", stateWord(n.State) + ": " + n.Reason})
 			continue
 		}
