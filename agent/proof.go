@@ -48,8 +48,6 @@ type proof struct {
 	p    *prover
 	snap *exec.Snapshot
 	how  subjects.VerifyMode
-
-	worked time.Duration // for how long, once it has run
 }
 
 // begin holds on to what a database holds now, which must be its state at a position.
@@ -76,24 +74,28 @@ func (p *prover) begin(d *exec.Database, at uint64, how subjects.VerifyMode) (*p
 	return &proof{p: p, snap: snap, how: how}, nil
 }
 
-// run sums up. What goes wrong is part of the report.
-func (f *proof) run(ctx context.Context) *subjects.VerifyReport {
+// run sums up, and says how long it was at work for that, rests aside. What goes wrong is
+// part of the report.
+func (f *proof) run(ctx context.Context) (r *subjects.VerifyReport, worked time.Duration) {
 	defer func() {
 		f.snap.Close()
 		<-f.p.held
 	}()
-	r := &subjects.VerifyReport{V: subjects.Version}
 	select {
 	case f.p.turn <- struct{}{}:
 		defer func() { <-f.p.turn }()
 	case <-ctx.Done():
-		r.Failed = "the node is stopping"
-		return r
+		return &subjects.VerifyReport{V: subjects.Version, Failed: "the node is stopping"}, 0
 	}
 	begun := time.Now()
+	r, rested := f.sum(ctx, begun)
+	return r, time.Since(begun) - rested
+}
+
+// sum sums up what is held on to, and says for how long it rested meanwhile.
+func (f *proof) sum(ctx context.Context, begun time.Time) (r *subjects.VerifyReport, rested time.Duration) {
+	r = &subjects.VerifyReport{V: subjects.Version}
 	slice := begun
-	var rested time.Duration
-	defer func() { f.worked = time.Since(begun) - rested }()
 	sum, err := f.snap.ChecksumGently(ctx, func() {
 		if now := time.Now(); now.Sub(slice) >= proofSlice && now.Sub(begun) < proofGentle {
 			sleep(ctx, proofRest)
@@ -107,10 +109,10 @@ func (f *proof) run(ctx context.Context) *subjects.VerifyReport {
 	switch {
 	case exec.Damaged(err):
 		r.Damage = err.Error()
-		return r
+		return r, rested
 	case err != nil:
 		r.Failed = err.Error()
-		return r
+		return r, rested
 	}
 	r.Rows, r.Sum = sum.Rows, sum.Sum.String()
 	if len(sum.Tables) <= proofTables {
@@ -118,7 +120,7 @@ func (f *proof) run(ctx context.Context) *subjects.VerifyReport {
 			r.Tables = append(r.Tables, subjects.TableSum{Table: t.Table, Rows: t.Rows, Sum: t.Sum.String()})
 		}
 	}
-	return r
+	return r, rested
 }
 
 // differing are the tables of which two reports say different things; without any it

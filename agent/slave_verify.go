@@ -32,7 +32,7 @@ func (s *Slave) prove(d *exec.Database, m *subjects.Message, how subjects.Verify
 		if err != nil {
 			r.Failed = err.Error()
 		} else {
-			r = p.run(s.life) // which need not end before the slave can
+			r, _ = p.run(s.life) // which need not end before the slave can
 		}
 		r.ID, r.Session, r.Database = s.id, ses.number, d.Name()
 		r.Head = subjects.Head{Incarnation: d.Incarnation(), Position: m.Position, Chain: m.Header.Chain.String()}

@@ -24,8 +24,9 @@ const (
 	// verifyAgain is when one is compared again of which not all copies were found equal,
 	// once more of them may be.
 	verifyAgain = time.Minute
-	// verifyShare of the time goes into comparisons at most, on average: after each the
-	// verifier rests that many times as long as the master was at work for it.
+	// verifyShare bounds what the verifier's own comparisons take: after each it rests that
+	// many times as long as the master was at work for it. Slaves hold the same, and are at
+	// work as long.
 	verifyShare = 20
 	// verifyLook is how often the verifier looks whether anything is due.
 	verifyLook = 250 * time.Millisecond
@@ -54,7 +55,8 @@ type verifier struct {
 	last map[uint64]*subjects.Verification
 	seen map[uint64]time.Time // when a database was last compared, or first seen
 	idle map[uint64]span      // messages that only asked for comparisons
-	rest time.Time            // until when the verifier begins none by itself
+	mine *comparing           // the one that the verifier began by itself, until it rests for that
+	rest time.Time            // until when it then begins none that is not urgent
 }
 
 // span is from where to where a database has not changed.
@@ -67,6 +69,7 @@ type comparing struct {
 	how     subjects.VerifyMode
 	own     *subjects.VerifyReport // nil: not known yet
 	known   time.Time              // since when it is
+	worked  time.Duration          // how long that took, rests aside
 	reports map[string]*subjects.VerifyReport
 	result  *subjects.Verification // nil: not decided
 	done    chan struct{}          // closed when it is
@@ -111,22 +114,28 @@ func (v *verifier) run(ctx context.Context) {
 			if d == nil {
 				continue
 			}
-			if _, err := v.mark(ctx, d, subjects.VerifyContent); err != nil && ctx.Err() == nil {
+			c, err := v.mark(ctx, d, subjects.VerifyContent)
+			if err != nil && ctx.Err() == nil {
 				v.m.log.Debug("cannot have a database compared", "database", d.Name(), "error", err)
 			}
+			v.mu.Lock()
+			v.mine = c
+			v.mu.Unlock()
 		}
 	}
 }
 
 // due is the database that should be compared now: of those whose time has come the one
-// that has waited longest, and none before the last one is done.
+// that has waited longest, and none before the last one is done. While the verifier rests
+// only what another comparison may prove is due.
 func (v *verifier) due(now time.Time) (longest *exec.Database) {
-	if v.m.opts.VerifyEvery < 0 || v.m.fleet.enrolled() == 0 || v.busy(now) {
+	if v.m.opts.VerifyEvery < 0 || v.m.fleet.enrolled() == 0 || v.busy() {
 		return nil
 	}
+	resting := v.rests(now)
 	since := now
 	for _, d := range v.m.store.Databases() {
-		if at, due := v.waits(d, now); due && at.Before(since) {
+		if at, due, urgent := v.waits(d, now); due && (urgent || !resting) && at.Before(since) {
 			longest, since = d, at
 		}
 	}
@@ -138,13 +147,24 @@ func (v *verifier) due(now time.Time) (longest *exec.Database) {
 	return longest
 }
 
-// busy says whether a comparison is under way, or the verifier rests after one.
-func (v *verifier) busy(now time.Time) bool {
+// rests says whether the verifier rests after what it had compared by itself.
+func (v *verifier) rests(now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if now.Before(v.rest) {
-		return true
+	if v.mine != nil && v.mine.own != nil {
+		if v.rest.Before(now) {
+			v.rest = now
+		}
+		v.rest = v.rest.Add(verifyShare * v.mine.worked)
+		v.mine = nil
 	}
+	return now.Before(v.rest)
+}
+
+// busy says whether a comparison is under way.
+func (v *verifier) busy() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	for _, c := range v.all {
 		if c.result == nil {
 			return true
@@ -153,11 +173,12 @@ func (v *verifier) busy(now time.Time) bool {
 	return false
 }
 
-// waits says since when a database has not been compared, and whether that is too long.
-func (v *verifier) waits(d *exec.Database, now time.Time) (since time.Time, due bool) {
+// waits says since when a database has not been compared, whether that is too long, and
+// whether that is because another comparison may prove what the last one did not.
+func (v *verifier) waits(d *exec.Database, now time.Time) (since time.Time, due, urgent bool) {
 	every := v.m.opts.VerifyEvery
 	if w, err := v.m.writer(d.Name()); err != nil || w.reason() != nil {
-		return now, false
+		return now, false, false
 	}
 	inc, head := d.Incarnation(), d.Head()
 	v.mu.Lock()
@@ -165,17 +186,17 @@ func (v *verifier) waits(d *exec.Database, now time.Time) (since time.Time, due 
 	since, known := v.seen[inc]
 	if !known {
 		v.seen[inc] = now
-		return now, false
+		return now, false, false
 	}
 	switch last := v.last[inc]; {
 	case last == nil:
 		every = min(every, verifyFirst)
 	case v.better(last):
-		every = min(every, verifyAgain)
+		every, urgent = min(every, verifyAgain), true
 	case last.Head == head:
 		every *= verifyIdle
 	}
-	return since, now.Sub(since) >= every
+	return since, now.Sub(since) >= every, urgent
 }
 
 // better says whether another comparison may prove what the last one did not: a copy
@@ -183,7 +204,7 @@ func (v *verifier) waits(d *exec.Database, now time.Time) (since time.Time, due 
 func (v *verifier) better(last *subjects.Verification) bool {
 	slaves := v.m.fleet.hearing(last.Database)
 	for id, n := range last.Nodes {
-		if n.State != subjects.VerifyEqual && slaves[id].patience == verifyWait {
+		if n.State != subjects.VerifyEqual && slaves[id].answers {
 			return true
 		}
 	}
@@ -247,10 +268,10 @@ func (v *verifier) begin(d *exec.Database, before subjects.Head, how subjects.Ve
 		return c
 	}
 	v.m.goes(func(ctx context.Context) {
-		own := proof.run(ctx)
+		own, worked := proof.run(ctx)
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		v.rest = time.Now().Add(verifyShare * proof.worked)
+		c.worked = worked
 		v.settle(c, own)
 	})
 	return c
@@ -305,7 +326,7 @@ func (v *verifier) decide(c *comparing, now time.Time) {
 	slaves := v.m.fleet.hearing(c.d.Name())
 	if c.own.Failed == "" {
 		for id, s := range slaves {
-			if c.reports[id] == nil && now.Sub(c.known) < s.patience {
+			if c.reports[id] == nil && now.Sub(c.known) < s.patience() {
 				return
 			}
 		}
@@ -486,24 +507,33 @@ func (v *verifier) results() map[string]subjects.Verification {
 
 // hearing is how a slave and its copy of a database are.
 type hearing struct {
-	patience time.Duration // how long to wait for what it says: verifyWait if it is there and follows the log
-	diverged string        // why the copy does not
+	answers  bool   // it is there, and follows the log
+	recent   bool   // it was a moment ago
+	diverged string // why the copy does not
+}
+
+// patience is how long to wait for what the slave says.
+func (s hearing) patience() time.Duration {
+	switch {
+	case s.diverged != "":
+		return 0
+	case s.answers:
+		return verifyWait
+	case s.recent:
+		return verifyGrace
+	}
+	return 0
 }
 
 // hearing is that of all enrolled slaves.
 func (f *fleet) hearing(db string) map[string]hearing {
 	all := map[string]hearing{}
 	for _, n := range f.nodes() {
-		var s hearing
-		switch {
-		case n.State == subjects.StateOnline, n.State == subjects.StateLagging:
-			s.patience = verifyWait
-		case n.State != subjects.StateStopped && time.Since(n.LastSeen) < verifyGrace:
-			s.patience = verifyGrace
-		}
+		s := hearing{answers: n.State == subjects.StateOnline || n.State == subjects.StateLagging,
+			recent: n.State != subjects.StateStopped && time.Since(n.LastSeen) < verifyGrace}
 		if n.Status != nil && n.State != subjects.StateOffline {
 			if d := n.Status.Databases[db]; d.State == subjects.StateDiverged {
-				s.diverged, s.patience = "it has diverged: "+d.Reason, 0
+				s.diverged = "it has diverged: " + d.Reason
 			}
 		}
 		all[n.ID] = s
