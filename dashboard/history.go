@@ -44,7 +44,7 @@ func takeSample(info, before *subjects.ClusterInfoResponse, now, then time.Time)
 		if n.State == subjects.StateOffline || n.State == subjects.StateStopped || len(s.Nodes) >= historyNodes {
 			continue
 		}
-		ns := nodeSample{Position: n.Applied(), LagMS: n.LagMS, AckMS: n.AckMS}
+		ns := nodeSample{Position: info.Applied(n), LagMS: n.LagMS, AckMS: n.AckMS}
 		if n.Status != nil && n.Status.Host != nil {
 			ns.CPU, ns.RSS = n.Status.Host.CPUPercent, n.Status.Host.ProcessRSS
 		}

@@ -1,6 +1,9 @@
 package subjects
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Head is how far one database has come.
 type Head struct {
@@ -183,19 +186,6 @@ type NodeInfo struct {
 	Status *StatusMessage `json:"status,omitempty"`
 }
 
-// Applied is the position up to which the node has everything, as far as it has said:
-// what its last status says, or what it has acknowledged since. 0 if it never said.
-func (n *NodeInfo) Applied() uint64 {
-	if n.Status == nil {
-		return 0
-	}
-	at := n.Status.Cursor
-	for _, acked := range n.Acked {
-		at = max(at, acked)
-	}
-	return at
-}
-
 // ClusterInfoResponse answers ClusterInfo.
 type ClusterInfoResponse struct {
 	V       int             `json:"v"`
@@ -235,6 +225,29 @@ type ClusterInfoResponse struct {
 	Nodes []NodeInfo `json:"nodes"`
 	// Omitted says what was left out because all of it does not fit one message.
 	Omitted string `json:"omitted,omitempty"`
+}
+
+// Applied is the position up to which a node has everything, as far as it has said: what
+// its last status says, or more if it has acknowledged more since. 0 if it never said.
+// Of a database whose head it has acknowledged it lacks nothing; of the others, nothing
+// up to what it has acknowledged.
+func (r *ClusterInfoResponse) Applied(n *NodeInfo) uint64 {
+	at := uint64(0)
+	if n.Status != nil {
+		at = n.Status.Cursor
+	}
+	newest, lacks, oldest := uint64(0), false, uint64(math.MaxUint64)
+	for db, head := range r.Heads {
+		acked := n.Acked[db]
+		newest = max(newest, acked)
+		if acked < head.Position {
+			lacks, oldest = true, min(oldest, acked)
+		}
+	}
+	if lacks {
+		return max(at, oldest)
+	}
+	return max(at, newest)
 }
 
 // Online is how many slaves are online.

@@ -6,19 +6,22 @@ import (
 	"github.com/snapdb/snapdb/subjects"
 )
 
-func TestAppliedIsTheNewestThatANodeHasSaid(t *testing.T) {
+func TestAppliedIsWhereNothingIsMissing(t *testing.T) {
 	t.Parallel()
+	r := &subjects.ClusterInfoResponse{Heads: map[string]subjects.Head{"a": {Position: 7}, "b": {Position: 9}}}
 	for _, c := range []struct {
 		n    subjects.NodeInfo
 		want uint64
 	}{
 		{subjects.NodeInfo{}, 0},
-		{subjects.NodeInfo{Acked: map[string]uint64{"a": 7}}, 0}, // of a session whose status has not come
 		{subjects.NodeInfo{Status: &subjects.StatusMessage{Cursor: 5}}, 5},
-		{subjects.NodeInfo{Status: &subjects.StatusMessage{Cursor: 5}, Acked: map[string]uint64{"a": 7, "b": 3}}, 7},
-		{subjects.NodeInfo{Status: &subjects.StatusMessage{Cursor: 9}, Acked: map[string]uint64{"a": 7}}, 9},
+		{subjects.NodeInfo{Status: &subjects.StatusMessage{Cursor: 5}, Acked: map[string]uint64{"a": 7, "b": 9}}, 9},
+		{subjects.NodeInfo{Acked: map[string]uint64{"a": 7, "b": 9}}, 9},
+		{subjects.NodeInfo{Status: &subjects.StatusMessage{Cursor: 5}, Acked: map[string]uint64{"a": 4, "b": 9}}, 5}, // stuck in a
+		{subjects.NodeInfo{Status: &subjects.StatusMessage{Cursor: 5}, Acked: map[string]uint64{"a": 7, "b": 8}}, 8},
+		{subjects.NodeInfo{Status: &subjects.StatusMessage{Cursor: 12}, Acked: map[string]uint64{"a": 7, "b": 9}}, 12},
 	} {
-		if got := c.n.Applied(); got != c.want {
+		if got := r.Applied(&c.n); got != c.want {
 			t.Errorf("%+v: %d, want %d", c.n, got, c.want)
 		}
 	}

@@ -63,7 +63,7 @@ func printNodes(out io.Writer, info *subjects.ClusterInfoResponse) error {
 	for _, n := range info.Nodes {
 		version, labels, position, system, host := "", "", "", "", ""
 		if st := n.Status; st != nil {
-			version, labels, position = st.Version, labelText(st.Labels), strconv.FormatUint(n.Applied(), 10)
+			version, labels, position = st.Version, labelText(st.Labels), strconv.FormatUint(info.Applied(&n), 10)
 			system, host = st.OS, hostname(st.Host)
 		}
 		inSync := 0

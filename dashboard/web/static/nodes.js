@@ -43,10 +43,17 @@ function showNodeState(cell, n) {
 	}
 }
 
-// applied is the position up to which a node has everything.
+// applied is the position up to which a node has everything: what it says now and then,
+// or more if it has acknowledged more since. Of a database at whose head it is it lacks
+// nothing; of the others, nothing up to what it has acknowledged.
 function applied(n) {
-	const positions = [n.status?.cursor ?? 0, ...Object.values(n.acked ?? {})]; // what it says now and then, and what it has acknowledged since
-	return Math.max(...positions) || null;
+	let newest = 0, oldest = Infinity;
+	for (const [db, head] of Object.entries(cluster?.heads ?? {})) {
+		const acked = n.acked?.[db] ?? 0;
+		newest = Math.max(newest, acked);
+		if (acked < head.position) oldest = Math.min(oldest, acked);
+	}
+	return Math.max(n.status?.cursor ?? 0, oldest === Infinity ? newest : oldest) || null;
 }
 
 // behind is how many positions of the log a node lacks, at most: those of databases
