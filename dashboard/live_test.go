@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/snapdb/snapdb/subjects"
@@ -44,7 +45,7 @@ func FuzzLogLine(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		l := readLine("snap1", data)
+		l := readLine("snap1", data, time.Now())
 		out, err := json.Marshal(l)
 		if err != nil {
 			t.Fatalf("%q cannot be sent: %v", data, err)
@@ -63,7 +64,7 @@ func TestABrowserThatWasSlowIsToldWhatItMissed(t *testing.T) {
 	v := &viewer{hub: s.hub, asks: &watchMessage{Topics: []topic{topicLogs}}}
 	say := func(lines int) {
 		for range lines {
-			s.logs.add(readLine("snap1", []byte(`{"msg":"m"}`)))
+			s.logs.add(readLine("snap1", []byte(`{"msg":"m"}`), time.Now()))
 		}
 	}
 	take := func() (lines, skipped int) {
@@ -84,5 +85,22 @@ func TestABrowserThatWasSlowIsToldWhatItMissed(t *testing.T) {
 		if lines, skipped := take(); lines != c.lines || skipped != c.skipped {
 			t.Errorf("after %d lines: got %d and missed %d, want %d and %d", c.said, lines, skipped, c.lines, c.skipped)
 		}
+	}
+}
+
+// What was read before and comes again is one line; what has the same words later is
+// another.
+func TestEarlyLineIsHadOnce(t *testing.T) {
+	t.Parallel()
+	e, now := newEarlyLines(), time.Now()
+	e.again["node.snap1.log x"], e.until = 1, now.Add(earlyAgain)
+	for i, want := range []bool{true, false} {
+		if got := e.had("node.snap1.log", []byte("x"), now); got != want {
+			t.Errorf("time %d: %v, want %v", i+1, got, want)
+		}
+	}
+	e.again["node.snap1.log y"] = 1
+	if e.had("node.snap1.log", []byte("y"), now.Add(2*earlyAgain)) {
+		t.Error("a later line with the same words is lost")
 	}
 }

@@ -37,9 +37,9 @@ type logLine struct {
 }
 
 // readLine reads what a node published. Anybody may publish there: what is no line
-// of a log is shown as it is.
-func readLine(node string, data []byte) logLine {
-	l := logLine{Node: node, Time: time.Now().UTC(), Level: "INFO", size: len(data)}
+// of a log is shown as it is, and one without a time as of when it came.
+func readLine(node string, data []byte, at time.Time) logLine {
+	l := logLine{Node: node, Time: at.UTC(), Level: "INFO", size: len(data)}
 	var fields map[string]json.RawMessage
 	if len(data) > maxLine || json.Unmarshal(data, &fields) != nil || fields == nil {
 		l.Msg = strings.ToValidUTF8(string(data[:min(len(data), maxLine)]), "�")
@@ -158,14 +158,14 @@ func (s *Server) onLog(subject string, data []byte) {
 	case <-s.ctx.Done():
 		return
 	}
-	if !s.early.had(subject, data) {
-		s.takeLog(subject, data)
+	if now := time.Now(); !s.early.had(subject, data, now) {
+		s.takeLog(subject, data, now)
 	}
 }
 
-func (s *Server) takeLog(subject string, data []byte) {
+func (s *Server) takeLog(subject string, data []byte, at time.Time) {
 	if id, _, ok := subjects.SplitNode(subject); ok {
-		s.logs.add(readLine(id, data))
+		s.logs.add(readLine(id, data, at))
 		s.hub.mu.Lock()
 		defer s.hub.mu.Unlock()
 		s.hub.tell(topicLogs)
@@ -178,29 +178,44 @@ type earlyLines struct {
 	since time.Time      // the panel listens, or is about to
 	read  chan struct{}  // closed when they were read
 	again map[string]int // those which came since: they come by the subscription too
+	until time.Time      // and have by then
 }
+
+// earlyAgain is how long after they were read such lines may come a second time. They
+// wait in the client by then.
+const earlyAgain = 5 * time.Second
 
 func newEarlyLines() *earlyLines {
 	return &earlyLines{since: time.Now(), read: make(chan struct{}), again: map[string]int{}}
 }
 
-// had says whether a line was read already. Each that was is had once.
-func (e *earlyLines) had(subject string, data []byte) bool {
+// had says whether a line was read already. Each that was is had once, and not for ever:
+// a later one may have the same words.
+func (e *earlyLines) had(subject string, data []byte, now time.Time) bool {
+	if now.After(e.until) {
+		e.again = nil
+		return false
+	}
 	key := subject + " " + string(data)
 	if e.again[key] == 0 {
 		return false
 	}
-	e.again[key]--
+	if e.again[key]--; e.again[key] == 0 {
+		delete(e.again, key)
+	}
 	return true
 }
 
 // readEarly reads what was said before the panel listened. What comes meanwhile waits.
 func (s *Server) readEarly(ctx context.Context) {
-	defer close(s.early.read)
+	defer func() {
+		s.early.until = time.Now().Add(earlyAgain)
+		close(s.early.read)
+	}()
 	limited, cancel := context.WithTimeout(ctx, controlPatience)
 	defer cancel()
 	err := s.bus.LogsKept(limited, keptLines, func(subject string, data []byte, at time.Time) {
-		s.takeLog(subject, data)
+		s.takeLog(subject, data, at)
 		if !at.Before(s.early.since) {
 			s.early.again[subject+" "+string(data)]++
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -318,16 +319,15 @@ func TestLogLinesOfBeforeThePanelAreShownOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.say(1, 100)
-	said := make(chan struct{})
-	go func() {
-		defer close(said)
+	var saying sync.WaitGroup
+	t.Cleanup(saying.Wait)
+	saying.Go(func() {
 		for i := range 50 {
 			h.say(101+10*i, 110+10*i)
 		}
-	}()
+	})
 	h.startPanel()
 	h.watch(`{"type":"watch","topics":["logs"],"node":"snap9"}`).lines(1, 600)
-	<-said
 }
 
 func TestTwoPanelsSeeOneCommand(t *testing.T) {
