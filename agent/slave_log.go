@@ -34,11 +34,11 @@ func newLogWire() *logWire { return &logWire{lines: make(chan []byte, 256)} }
 func (w *logWire) handler() slog.Handler {
 	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Value.Kind() == slog.KindDuration {
-			d := a.Value.Duration()
-			if d >= time.Millisecond {
-				d = d.Round(time.Millisecond / 10)
+			d := a.Value.Duration() // for people, not in nanoseconds
+			if d.Abs() >= time.Millisecond {
+				return slog.String(a.Key, d.Round(100*time.Microsecond).String())
 			}
-			return slog.String(a.Key, d.String()) // for people, not in nanoseconds
+			return slog.String(a.Key, d.Round(100*time.Nanosecond).String())
 		}
 		return a
 	}})

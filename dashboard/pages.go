@@ -70,7 +70,7 @@ func (s *Server) pages() error {
 		s.mux.Handle("GET "+p.path, show)
 	}
 	// What is left of the address of a node without the node.
-	s.mux.Handle("GET /nodes", http.RedirectHandler("/", http.StatusMovedPermanently))
+	s.mux.Handle("GET /nodes", http.RedirectHandler("/", http.StatusFound))
 	missing, err := s.webPage(webPage{name: "missing", title: "Not here"}, http.StatusNotFound)
 	if err != nil {
 		return err

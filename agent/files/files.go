@@ -259,17 +259,17 @@ func (f *Folder) Read(name string) (Content, subjects.FileInfo, error) {
 	}
 	// Looked at first: opening a named pipe would wait for a writer.
 	info, err := f.root.Stat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a file")
+	}
+	var file *os.File
+	if err == nil {
+		file, err = f.root.Open(name)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, subjects.FileInfo{}, &missingError{name}
-	case err == nil && !info.Mode().IsRegular():
-		err = fmt.Errorf("not a file")
-	}
-	if err != nil {
-		return nil, subjects.FileInfo{}, fmt.Errorf("read %s: %w", name, err)
-	}
-	file, err := f.root.Open(name)
-	if err != nil {
+	case err != nil:
 		return nil, subjects.FileInfo{}, fmt.Errorf("read %s: %w", name, err)
 	}
 	return file, describe(name, info), nil

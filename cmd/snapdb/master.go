@@ -79,11 +79,11 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 	f.BoolVar(&insecure, "insecure", false, "listen on a network without encryption or login: for networks where everybody is trusted")
 	f.StringVar(&http, "http", dashboard.DefaultListen, "`HOST:PORT` of this machine where the panel and the HTTP API are; off: none")
 	f.StringVar(&ack, "ack", "insync", "acknowledgement `RULE` for writes that name none: log, insync, all or a number of slaves")
-	f.Int64Var(&logMB, "log-max", 10<<10, "size of the log in `MB` at which writes are refused")
-	f.Int64Var(&keepMB, "log-keep", agent.DefaultLogKeep>>20, "size in `MB` to which the log is shortened once snapshots have what is before; negative: never")
+	f.Int64Var(&logMB, "log-max", 10<<10, "size of the log in `MiB` at which writes are refused")
+	f.Int64Var(&keepMB, "log-keep", agent.DefaultLogKeep>>20, "size in `MiB` to which the log is shortened once snapshots have what is before; negative: never")
 	f.DurationVar(&o.SnapshotEvery, "snapshot-every", agent.DefaultSnapshotEvery, "`TIME` after which a database that was changed gets a new snapshot")
 	f.DurationVar(&o.VerifyEvery, "verify-every", agent.DefaultVerifyEvery, "`TIME` after which all nodes compare what they hold of a database that was changed; of one that was not, twelve times as long; 0: only when asked")
-	f.Int64Var(&reserveMB, "disk-reserve", agent.DefaultDiskReserve>>20, "free disk space in `MB` below which writes are refused")
+	f.Int64Var(&reserveMB, "disk-reserve", agent.DefaultDiskReserve>>20, "free disk space in `MiB` below which writes are refused")
 	return cmd
 }
 

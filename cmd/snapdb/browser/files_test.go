@@ -21,9 +21,10 @@ const answerLate = `(() => {
 		const id = (await answer.clone().json()).commands[0].id;
 		for (let open = true; open;) {
 			const { commands: [c] } = await (await soon('/api/v1/commands/' + id)).json();
-			open = c.nodes.some((n) => n.state !== 'done');
+			open = c.nodes.some((n) => ['queued', 'sent', 'accepted'].includes(n.state));
+			await new Promise((next) => setTimeout(next, 50));
 		}
-		await new Promise((told) => setTimeout(told, 500));
+		await new Promise((told) => setTimeout(told, 500)); // the live connection is at most 50 ms late
 		return answer;
 	};
 	return true;

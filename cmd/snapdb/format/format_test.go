@@ -158,7 +158,7 @@ func TestParseKind(t *testing.T) {
 
 func TestSizesForPeople(t *testing.T) {
 	t.Parallel()
-	for n, want := range map[uint64]string{0: "0 B", 999: "999 B", 1000: "1.0 KB", 99_940: "99.9 KB", 613_000: "613 KB", 10 << 30: "10.7 GB", 1<<64 - 1: "18.4 EB"} {
+	for n, want := range map[uint64]string{0: "0 B", 999: "999 B", 1000: "1.0 KB", 99_940: "99.9 KB", 99_960: "100 KB", 999_400: "999 KB", 999_999: "1.0 MB", 613_000: "613 KB", 10 << 30: "10.7 GB", 1<<64 - 1: "18.4 EB"} {
 		if got := format.Bytes(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}

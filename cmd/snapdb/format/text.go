@@ -88,11 +88,11 @@ func runeWidth(r rune) int {
 func Bytes(n uint64) string {
 	size, unit := float64(n), 0
 	units := [...]string{"B", "KB", "MB", "GB", "TB", "PB", "EB"}
-	for size >= 1000 && unit < len(units)-1 {
+	for size >= 999.5 && unit < len(units)-1 { // or it would be written as 1000
 		size /= 1000
 		unit++
 	}
-	if unit == 0 || size >= 100 {
+	if unit == 0 || size >= 99.95 {
 		return fmt.Sprintf("%.0f %s", size, units[unit])
 	}
 	return fmt.Sprintf("%.1f %s", size, units[unit])

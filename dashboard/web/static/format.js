@@ -15,16 +15,16 @@ export function rate(n) {
 	return grouped.format(Number(n.toPrecision(3)));
 }
 
-const units = ['B', 'KB', 'MB', 'GB', 'TB', 'PB'];
+const units = ['B', 'KB', 'MB', 'GB', 'TB', 'PB', 'EB'];
 
 export function bytes(n) {
 	if (n === undefined || n === null) return '–';
 	let unit = 0;
-	while (n >= 1000 && unit < units.length - 1) {
+	while (n >= 999.5 && unit < units.length - 1) { // or it would be written as 1000
 		n /= 1000;
 		unit++;
 	}
-	return `${unit === 0 || n >= 100 ? Math.round(n) : n.toFixed(1)} ${units[unit]}`;
+	return `${unit === 0 || n >= 99.95 ? Math.round(n) : n.toFixed(1)} ${units[unit]}`;
 }
 
 // span writes a length of time in its two largest units at most.

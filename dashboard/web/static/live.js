@@ -41,8 +41,8 @@ export class Live extends EventTarget {
 		return this.#heard;
 	}
 
-	// newest is a command's record as it was last heard of. One that was just asked for
-	// can have ended before the answer with its record is read.
+	// newest is the record of a command that was just asked for, as it was last heard of:
+	// it can have ended before the answer with its record is read.
 	newest(record) {
 		return this.#records.get(record.id) ?? record;
 	}

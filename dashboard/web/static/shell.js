@@ -102,7 +102,7 @@ function keyboard() {
 	document.addEventListener('keydown', (e) => {
 		if (e.ctrlKey || e.metaKey || e.altKey || document.querySelector('dialog[open]')) return;
 		if (e.target.closest?.('input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]')) {
-			if (e.key === 'Escape') e.target.blur();
+			if (e.key === 'Escape' && !e.defaultPrevented && !e.isComposing) e.target.blur();
 			return;
 		}
 		if (e.key === '?') help();
