@@ -2,10 +2,12 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
@@ -146,14 +148,43 @@ func TestForgottenSlave(t *testing.T) {
 	}
 }
 
-// A slave that is started again as soon as it has ended is not taken for a second one.
+// A slave that is started again at once is not taken for a second one, although its old
+// connection ends only when the new process is here already.
 func TestSlaveStartedAgainAtOnceIsLetIn(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, agent.MasterOptions{}, "s1")
-	for range 5 {
-		c.stopSlave("s1")
-		c.startSlave("s1")
-		c.untilInSync("s1")
+	c := newCluster(t, agent.MasterOptions{})
+	as := func(boot string) (*nats.Conn, *subjects.JoinRequest) {
+		nc, err := nats.Connect(c.m.URL(), nats.Name("snapdb slave s9 "+boot))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		return nc, &subjects.JoinRequest{V: subjects.Version, ID: "s9", Boot: boot, Cluster: c.m.Store().Identity().Cluster, Engine: c.m.Store().Engine()}
+	}
+	old, first := as("one")
+	if resp := join(t, old, first); resp.Refused != nil {
+		t.Fatalf("the first was refused: %+v", resp.Refused)
+	}
+	again, second := as("two")
+	answers, err := again.SubscribeSync(again.NewInbox())
+	body, jerr := json.Marshal(second)
+	if err = errors.Join(err, jerr); err == nil {
+		err = again.PublishRequest(subjects.Join, answers.Subject, body)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if msg, err := answers.NextMsg(100 * time.Millisecond); err == nil { // within which a refusal comes
+		t.Fatalf("nobody waited for the old process to go: %s", msg.Data)
+	}
+	old.Close()
+	var resp subjects.JoinResponse
+	msg, err := answers.NextMsg(10 * time.Second)
+	if err == nil {
+		err = json.Unmarshal(msg.Data, &resp)
+	}
+	if err != nil || resp.Refused != nil {
+		t.Errorf("the second was not let in: %+v, %v", resp.Refused, err)
 	}
 }
 
