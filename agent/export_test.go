@@ -2,6 +2,9 @@ package agent
 
 import "time"
 
+// Silence is for how long nothing may arrive of what a slave knows of.
+const Silence = silence
+
 // Waiting is how many writes wait for the writer of a database.
 func (m *Master) Waiting(db string) int {
 	w, err := m.writer(db)

@@ -541,11 +541,10 @@ func TestSlaveShowsLag(t *testing.T) {
 
 	// The origin knows of a write that the log does not bring. That it brought nothing
 	// before either is no reason to give it less time.
-	const silence = 3 * time.Second
 	idle := time.Now()
 	until(t, "a while without writes", func() bool {
 		o.publishHeads()
-		return time.Since(idle) > silence
+		return time.Since(idle) > agent.Silence
 	})
 	promised := time.Now()
 	g, h, body := o.group("a", "INSERT INTO t VALUES (1)")
@@ -564,7 +563,7 @@ func TestSlaveShowsLag(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	until(t, "joined again after silence", func() bool { return o.joinCount() >= 2 })
-	if waited := time.Since(promised); waited < silence {
+	if waited := time.Since(promised); waited < agent.Silence {
 		t.Errorf("it joined again %v after it heard of the write", waited)
 	}
 	n, err := o.append(h, body)
