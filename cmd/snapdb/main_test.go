@@ -110,7 +110,8 @@ func scriptReady(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(awaitSlaves(ts.Getenv("SNAPDB_SERVER"), n))
 }
 
-// scriptState is `state ID STATE`: wait until the master says so of a node.
+// scriptState is `state ID STATE [REASON]`: wait until the master says so of a node, for
+// a reason that has those words in it.
 func scriptState(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -123,7 +124,7 @@ func scriptState(ts *testscript.TestScript, _ bool, args []string) {
 		info, err := c.Info(ctx)
 		ts.Check(err)
 		for _, n := range info.Nodes {
-			if n.ID == args[0] && string(n.State) == args[1] {
+			if n.ID == args[0] && string(n.State) == args[1] && strings.Contains(n.Reason, strings.Join(args[2:], " ")) {
 				return
 			}
 		}
