@@ -94,7 +94,7 @@ func TestAcknowledgementRules(t *testing.T) {
 	}
 	met("2", 2, "s3")
 	for _, rule := range []string{"all", "3"} {
-		resp, err = insert(rule, 200)
+		resp, err = insert(rule, 2000)
 		msg := wantCode(t, rule, resp, err, subjects.CodeNotAcknowledged)
 		if !strings.Contains(msg, "committed at position") || !strings.Contains(msg, "s1, s2") || !strings.Contains(msg, "s3") || resp.Position == 0 || !cmp.Equal(resp.Pending, []string{"s3"}) {
 			t.Errorf("%s: %q, %+v", rule, msg, resp)
