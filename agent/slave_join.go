@@ -197,7 +197,7 @@ func (s *Slave) leave(reason error) {
 
 // read follows the log until the session ends, and says why it did.
 func (s *Slave) read(ses *stay) error {
-	err := broker.ReadLog(ses.ctx, s.nc, ses.consumer, func(batch []broker.Entry) error {
+	err := broker.ReadLog(ses.ctx, s.nc, broker.Next(ses.consumer), func(batch []broker.Entry) error {
 		return s.take(ses, batch)
 	})
 	if cause := context.Cause(ses.ctx); cause != nil {

@@ -56,7 +56,7 @@ func BenchmarkDeliver(b *testing.B) {
 	got := make(chan uint64, 100)
 	for i := range 2 {
 		nc := plain(b, m.Broker, nats.Name("reader"))
-		go broker.ReadLog(ctx, nc, fmt.Sprint("reader", i), func(batch []broker.Entry) error {
+		go broker.ReadLog(ctx, nc, broker.Next(fmt.Sprint("reader", i)), func(batch []broker.Entry) error {
 			got <- batch[len(batch)-1].Position
 			return nil
 		})

@@ -8,7 +8,16 @@
 //
 // # Who may do what
 //
-// There are two identities. The master's own connections ([Broker.Connect]) live
+// With a [Gate], the master is alone in an account of the NATS server, with the
+// streams. Users have one together, and each node one of its own. What goes from one to
+// another is listed in accounts.go: requests to doors, into which the server writes who
+// asks ([Caller]), what nodes say on their own subjects, and news. A node has nobody
+// else in its account, so whatever it has others answer stays there. Whatever a user
+// has others answer, on whatever subject, arrives at the doors in nobody's name, and at
+// nodes without the master's signature. The name of the consumer with which a node
+// reads is known to the node alone.
+//
+// Without a gate there are two identities. The master's own connections ([Broker.Connect]) live
 // inside its process and may do everything. Everybody else, without credentials,
 // may speak on the subjects of snapdb except [subjects.Replicate],
 // [subjects.Epoch], [subjects.Heads], [subjects.CommandChanged] and the master's log
@@ -28,7 +37,7 @@
 //   - a message of the log is one by its headers, and so is a claim of the
 //     mastership ([Epoch]): answers of the server have none.
 //
-// What remains open within one account: anybody who reaches the port can have
+// What remains open without a gate: anybody who reaches the port can have
 // answers, and exact copies of messages of the current term, stored in the log,
 // where they are passed over (a copy continues nothing) but take space, or on
 // [subjects.Epoch], which costs the master a new claim; can read everything; can
@@ -81,14 +90,16 @@ type Config struct {
 	Listen       string        // host:port; port 0 takes a free one
 	MaxLogBytes  int64         // size in bytes at which the log refuses messages; 0: DefaultMaxLogBytes
 	PingInterval time.Duration // after which a silent client is asked; 0: DefaultPingInterval
+	Gate         Gate          // says who may come in; nil: everybody, with everybody's rights
 	Logger       *slog.Logger  // default: slog.Default()
 }
 
 // Broker is the running server. Its methods may be called by any goroutine.
 type Broker struct {
-	c    Config
-	host string
-	keys keys
+	c      Config
+	host   string
+	keys   keys
+	guests guests
 
 	running sync.Mutex // held while the server is started or stopped
 	closed  bool       // by Close; guarded by running
@@ -163,7 +174,15 @@ const readyPatience = 10 * time.Second
 // serve runs a server until it takes connections.
 func (b *Broker) serve() error {
 	log := newServerLog(b.c.Logger)
-	srv, err := server.NewServer(b.options())
+	o := b.options()
+	var keeper *gatekeeper
+	if b.c.Gate == nil {
+		b.keys.register(o, o.Accounts[0])
+	} else {
+		keeper = newGatekeeper(b)
+		o.CustomClientAuthentication, o.AlwaysEnableNonce = keeper, true
+	}
+	srv, err := server.NewServer(o)
 	if err != nil {
 		return fmt.Errorf("make NATS server: %w", err)
 	}
@@ -172,6 +191,9 @@ func (b *Broker) serve() error {
 	err = log.failure()
 	if err == nil && !srv.ReadyForConnections(readyPatience) {
 		err = fmt.Errorf("not ready within %v", readyPatience)
+	}
+	if err == nil && keeper != nil {
+		err = keeper.start(srv)
 	}
 	if err != nil {
 		shutDown(srv)
@@ -202,7 +224,9 @@ func (b *Broker) options() *server.Options {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	o := &server.Options{
+	sys := server.NewAccount("SYS")
+	return &server.Options{
+		Accounts: []*server.Account{sys}, SystemAccount: sys.Name,
 		ServerName: "snapdb", Host: b.host, Port: port, NoSigs: true,
 		// A request of the largest size has no headers; those of answers are
 		// short, and answers are cut well below.
@@ -217,8 +241,6 @@ func (b *Broker) options() *server.Options {
 		JetStream:           true, StoreDir: b.c.Dir, SyncAlways: true,
 		JetStreamMaxStore: noStoreLimit, JetStreamMaxMemory: 1 << 30,
 	}
-	b.keys.register(o)
-	return o
 }
 
 // URL is where clients connect.

@@ -22,7 +22,7 @@ const masterInbox = "_INBOX_master"
 
 // keys are the identities of this process, new at each of its starts: nobody can
 // have them from elsewhere.
-type keys struct{ master, system, public identity }
+type keys struct{ master, system, public, deputy identity }
 
 // identity is a key pair as NATS wants it.
 type identity struct {
@@ -32,7 +32,7 @@ type identity struct {
 
 func newKeys() (keys, error) {
 	var k keys
-	for _, id := range []*identity{&k.master, &k.system, &k.public} {
+	for _, id := range []*identity{&k.master, &k.system, &k.public, &k.deputy} {
 		pair, err := nkeys.CreateUser()
 		if err == nil {
 			id.pair = pair
@@ -45,16 +45,30 @@ func newKeys() (keys, error) {
 	return k, nil
 }
 
-// register makes the identities known to a server that is about to start.
-func (k keys) register(o *server.Options) {
-	sys := server.NewAccount("SYS")
-	o.Accounts, o.SystemAccount = []*server.Account{sys}, sys.Name
+// register makes the identities known to a server without a gate that is about to start.
+func (k keys) register(o *server.Options, sys *server.Account) {
 	o.NoAuthUser = k.public.public
 	o.Nkeys = []*server.NkeyUser{
 		{Nkey: k.master.public},
 		{Nkey: k.system.public, Account: sys},
 		{Nkey: k.public.public, Permissions: publicRights()},
 	}
+}
+
+// own is the user behind a key of this process at a server with a gate, nil if it is
+// none of them. The caller has made sure that the client owns the key.
+func (k keys) own(key string, srv *server.Server, users *server.Account) *server.User {
+	switch key {
+	case k.master.public:
+		return &server.User{Account: srv.GlobalAccount()}
+	case k.system.public:
+		return &server.User{Account: srv.SystemAccount()}
+	case k.public.public:
+		return &server.User{Account: srv.GlobalAccount(), Permissions: doorRights()}
+	case k.deputy.public:
+		return &server.User{Account: users, Permissions: userRights(deputyInbox, true)}
+	}
+	return nil
 }
 
 // publicRights are what everybody may do. What is not listed is closed, so that
@@ -90,8 +104,27 @@ func (b *Broker) Connect(name string, opts ...nats.Option) (*nats.Conn, error) {
 // for whatever answers requests: the subject of the answer is the asker's choice,
 // and must not be one that only the master may use.
 func (b *Broker) ConnectPublic(name string, opts ...nats.Option) (*nats.Conn, error) {
+	if b.c.Gate != nil {
+		opts = append([]nats.Option{b.keys.public.login()}, opts...)
+	}
 	return b.connect(name, opts)
 }
+
+// deputyInbox is where answers to a deputy arrive.
+const deputyInbox = "_INBOX_deputy"
+
+// ConnectDeputy opens a connection inside this process with the rights of a user, for
+// what asks in the name of users that it has let in itself. Its requests arrive under
+// the name [Broker.Deputy].
+func (b *Broker) ConnectDeputy(name string, opts ...nats.Option) (*nats.Conn, error) {
+	if b.c.Gate != nil {
+		opts = append([]nats.Option{b.keys.deputy.login(), nats.CustomInboxPrefix(deputyInbox)}, opts...)
+	}
+	return b.connect(name, opts)
+}
+
+// Deputy is the name of the caller that speaks for others.
+func (b *Broker) Deputy() string { return b.keys.deputy.public }
 
 // login proves to be the owner of the key.
 func (id identity) login() nats.Option { return nats.Nkey(id.public, id.pair.Sign) }
@@ -163,5 +196,10 @@ func (b *Broker) connectOwn() error {
 	b.mu.Lock()
 	b.own, b.sys = own, sys
 	b.mu.Unlock()
+	if b.c.Gate != nil {
+		if err := relay(own); err != nil {
+			return err
+		}
+	}
 	return b.watchPresence(sys)
 }

@@ -283,7 +283,7 @@ func (l *Log) Read(ctx context.Context, from, to uint64, fn func(Entry) error) e
 	if err != nil {
 		return err
 	}
-	err = ReadLog(ctx, l.nc, info.Name, func(batch []Entry) error {
+	err = ReadLog(ctx, l.nc, Next(info.Name), func(batch []Entry) error {
 		for _, e := range batch {
 			if e.Position > to {
 				return errEnough

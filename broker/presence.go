@@ -19,7 +19,7 @@ type Presence struct {
 }
 
 // Watch has fn called for each connection that begins or ends from now on, one
-// after another. It replaces the function of an earlier call. During a Restart
+// after another; where there is a gate, for those of nodes. It replaces the function of an earlier call. During a Restart
 // all connections end without a word.
 func (b *Broker) Watch(fn func(Presence)) {
 	b.mu.Lock()
@@ -27,8 +27,8 @@ func (b *Broker) Watch(fn func(Presence)) {
 	b.watch = fn
 }
 
-// Client is the number of the newest connection of a client of exactly that name,
-// 0 if none is connected now. For a moment after Watch told of a connection's end
+// Client is the number of the newest connection of a client of exactly that name (where
+// there is a gate, of a node), 0 if none is connected now. For a moment after Watch told of a connection's end
 // the server may still list it.
 func (b *Broker) Client(name string) (number uint64) {
 	b.mu.RLock()
@@ -37,16 +37,25 @@ func (b *Broker) Client(name string) (number uint64) {
 	if srv == nil {
 		return 0
 	}
-	list, err := srv.Connz(&server.ConnzOptions{Limit: math.MaxInt32})
+	list, err := srv.Connz(&server.ConnzOptions{Limit: math.MaxInt32, Username: true})
 	if err != nil {
 		return 0 // it is being stopped
 	}
 	for _, c := range list.Conns {
-		if c.Name == name {
+		if c.Name == name && b.ofNodes(c.Account) {
 			number = max(number, c.Cid)
 		}
 	}
 	return number
+}
+
+// ofNodes says whether an account is where nodes connect. In those of a gate a node's
+// connection has the name that its gate has let pass.
+func (b *Broker) ofNodes(account string) bool {
+	if b.c.Gate == nil {
+		return account == server.DEFAULT_GLOBAL_ACCOUNT || account == "" // as lists of connections have it
+	}
+	return nodeOf(account) != ""
 }
 
 // Connections is how many clients are connected, those of this process included.
@@ -62,7 +71,7 @@ func (b *Broker) Connections() int {
 // watchPresence listens to the server's own events, which tell of a killed client
 // within milliseconds. One subscription for both kinds keeps their order.
 func (b *Broker) watchPresence(sys *nats.Conn) error {
-	if _, err := sys.Subscribe("$SYS.ACCOUNT."+server.DEFAULT_GLOBAL_ACCOUNT+".*", b.onPresence); err != nil {
+	if _, err := sys.Subscribe("$SYS.ACCOUNT.*.*", b.onPresence); err != nil {
 		return fmt.Errorf("watch connections: %w", err)
 	}
 	if err := sys.Flush(); err != nil {
@@ -78,8 +87,9 @@ func (b *Broker) onPresence(msg *nats.Msg) {
 	}
 	var event struct {
 		Client struct {
-			Name string `json:"name"`
-			ID   uint64 `json:"id"`
+			Name    string `json:"name"`
+			Account string `json:"acc"`
+			ID      uint64 `json:"id"`
 		} `json:"client"`
 		Reason string `json:"reason"`
 	}
@@ -87,10 +97,13 @@ func (b *Broker) onPresence(msg *nats.Msg) {
 		b.c.Logger.Warn("cannot read a presence event", "error", err)
 		return
 	}
+	if !connected {
+		b.guests.remove(event.Client.ID)
+	}
 	b.mu.RLock()
 	watch := b.watch
 	b.mu.RUnlock()
-	if watch != nil {
+	if watch != nil && b.ofNodes(event.Client.Account) {
 		watch(Presence{Name: event.Client.Name, Client: event.Client.ID, Connected: connected, Reason: event.Reason})
 	}
 }

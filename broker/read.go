@@ -42,13 +42,21 @@ const (
 	silence   = 2 * heartbeat
 )
 
-// ReadLog reads with a consumer that the master made, from its beginning, and
-// hands over whatever arrived together, in order. The slice is valid until fn
+// Next is the subject at which a consumer of the log is asked for messages.
+func Next(consumer string) string {
+	return fmt.Sprintf(server.JSApiRequestNextT, subjects.LogStream, consumer)
+}
+
+// NextOfGuest is the same for a node of a gated broker.
+func NextOfGuest(consumer string) string { return nextDoor + consumer }
+
+// ReadLog reads with a consumer that the master made and that is asked at a subject
+// ([Next], [NextOfGuest]), from its beginning, and hands over whatever arrived together, in order. The slice is valid until fn
 // returns. ReadLog returns when ctx ends, with its cause, when fn fails, with
 // fn's error, and when messages can no longer arrive, with one of the errors
 // above.
-func ReadLog(ctx context.Context, nc *nats.Conn, consumer string, fn func([]Entry) error) error {
-	p := &puller{nc: nc, subject: fmt.Sprintf(server.JSApiRequestNextT, subjects.LogStream, consumer),
+func ReadLog(ctx context.Context, nc *nats.Conn, subject string, fn func([]Entry) error) error {
+	p := &puller{nc: nc, subject: subject,
 		inbox: nc.NewInbox(), arrived: make(chan *nats.Msg, aheadMessages+statusesMost), quiet: time.NewTimer(silence)}
 	defer p.quiet.Stop()
 	// Before anything is asked for: a connection that is lost in between has lost

@@ -32,7 +32,7 @@ func readIDs(t testing.TB, m *master, from uint64, n int) (ids []string) {
 	t.Helper()
 	name := fmt.Sprintf("reader-%d", time.Now().UnixNano())
 	m.addReader(name, from)
-	err := broker.ReadLog(testContext(t), plain(t, m.Broker), name, func(batch []broker.Entry) error {
+	err := broker.ReadLog(testContext(t), plain(t, m.Broker), broker.Next(name), func(batch []broker.Entry) error {
 		for _, e := range batch {
 			if e.Message == nil {
 				ids = append(ids, "foreign")
@@ -81,7 +81,7 @@ func TestMessagesArriveAsTheyAreStored(t *testing.T) {
 	ended := make(chan error, 1)
 	nc := plain(t, m.Broker)
 	go func() {
-		ended <- broker.ReadLog(ctx, nc, "r", func(batch []broker.Entry) error {
+		ended <- broker.ReadLog(ctx, nc, broker.Next("r"), func(batch []broker.Entry) error {
 			for _, e := range batch {
 				got <- e.Message.Header.ID
 			}
@@ -116,7 +116,7 @@ func TestSlowReaderIsNotFlooded(t *testing.T) {
 	}
 	nc := plain(t, m.Broker)
 	taken := 0
-	err = broker.ReadLog(testContext(t), nc, "r", func(batch []broker.Entry) error {
+	err = broker.ReadLog(testContext(t), nc, broker.Next("r"), func(batch []broker.Entry) error {
 		taken += len(batch)
 		// Once the server answers a later request, it has answered the pull before.
 		if _, err := nc.RTT(); err != nil {
@@ -143,13 +143,13 @@ func TestReaderOfAConsumerThatIsGone(t *testing.T) {
 	m := start(t)
 	nc := plain(t, m.Broker)
 	never := func([]broker.Entry) error { return errors.New("something arrived") }
-	if err := broker.ReadLog(testContext(t), nc, "none", never); !errors.Is(err, broker.ErrConsumerGone) {
+	if err := broker.ReadLog(testContext(t), nc, broker.Next("none"), never); !errors.Is(err, broker.ErrConsumerGone) {
 		t.Errorf("one that never was: %v, want ErrConsumerGone", err)
 	}
 
 	m.addReader("r", 1)
 	m.append("a")
-	err := broker.ReadLog(testContext(t), nc, "r", func([]broker.Entry) error { return m.log.RemoveReader(testContext(t), "r") })
+	err := broker.ReadLog(testContext(t), nc, broker.Next("r"), func([]broker.Entry) error { return m.log.RemoveReader(testContext(t), "r") })
 	if !errors.Is(err, broker.ErrConsumerGone) {
 		t.Errorf("one that is removed while being read: %v, want ErrConsumerGone", err)
 	}
@@ -173,7 +173,7 @@ func TestReaderOfALostConnection(t *testing.T) {
 			m.addReader("r", 1)
 			m.append("a")
 			nc := plain(t, m.Broker)
-			err := broker.ReadLog(testContext(t), nc, "r", func([]broker.Entry) error {
+			err := broker.ReadLog(testContext(t), nc, broker.Next("r"), func([]broker.Entry) error {
 				lose(m, nc)
 				return nil
 			})
@@ -193,7 +193,7 @@ func TestReaderThatSharesItsConsumerSeesTheGap(t *testing.T) {
 	for range 2 {
 		nc := plain(t, m.Broker)
 		go func() {
-			ended <- broker.ReadLog(testContext(t), nc, "r", func([]broker.Entry) error {
+			ended <- broker.ReadLog(testContext(t), nc, broker.Next("r"), func([]broker.Entry) error {
 				arrived <- struct{}{}
 				return nil
 			})

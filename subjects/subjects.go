@@ -55,6 +55,9 @@ const (
 	// lends copies of databases.
 	Import = "db.import"
 	Copy   = "db.copy"
+	// Access begins the doors at which users, tokens, invitations and nodes of a secured
+	// cluster are looked after.
+	Access = "access"
 	// BlobGet serves chunks of the master's blobs.
 	BlobGet = "blob.get"
 )
