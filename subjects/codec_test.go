@@ -233,6 +233,9 @@ func TestHeader(t *testing.T) {
 			DB: rapid.SampledFrom([]string{"SnapDB", subjects.Catalog}).Draw(t, "db"), Inc: n.Draw(t, "inc"), Prev: n.Draw(t, "prev"),
 			Chain: subjects.FirstChain(n.Draw(t, "chain")), Term: n.Draw(t, "term"), ID: "r4nd0m",
 		}
+		if rapid.Bool().Draw(t, "signed") {
+			want.Signature = genSignature().Draw(t, "signature")
+		}
 		got, err := subjects.DecodeHeader(subjects.EncodeHeader(want))
 		if err != nil || got != want {
 			t.Fatalf("%+v, %v, want %+v", got, err, want)

@@ -19,6 +19,9 @@ type HeadsMessage struct {
 	// applied every head below is at Cursor for every database.
 	Cursor uint64          `json:"cursor"`
 	Heads  map[string]Head `json:"heads"`
+	// Number counts the messages of a master that signs them, so that none is heard
+	// twice.
+	Number uint64 `json:"number,omitempty"`
 }
 
 // JoinRequest is what a slave says on Join.
@@ -26,6 +29,7 @@ type JoinRequest struct {
 	V         int             `json:"v"`
 	ID        string          `json:"id"`
 	Boot      string          `json:"boot"`              // random per process start
+	Nonce     string          `json:"nonce,omitempty"`   // random per request, of a slave that wants a signed answer
 	Cluster   string          `json:"cluster,omitempty"` // "" on a fresh data directory
 	Engine    string          `json:"engine"`            // digest of the SQL engine
 	Version   string          `json:"version"`           // of snapdb
@@ -86,6 +90,8 @@ type JoinResponse struct {
 	Foreign []string `json:"foreign,omitempty"`
 	// Catalog is set when the log does not continue the slave's list of databases.
 	Catalog *CatalogSnapshot `json:"catalog,omitempty"`
+	// Successions are how the master's key came to be the one that it is, oldest first.
+	Successions []Succession `json:"successions,omitempty"`
 	// Refused is set when the slave is not let in.
 	Refused *Refusal `json:"refused,omitempty"`
 }

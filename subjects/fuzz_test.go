@@ -3,6 +3,7 @@ package subjects_test
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/snapdb/snapdb/subjects"
@@ -138,12 +139,17 @@ func FuzzAck(f *testing.F) {
 }
 
 func FuzzHeader(f *testing.F) {
-	f.Add("SnapDB", "12", "41", "3fb1000000000000000000000000abcd", "7", "x")
-	f.Fuzz(func(t *testing.T, db, inc, prev, chain, term, id string) {
-		got, err := subjects.DecodeHeader(map[string][]string{
+	f.Add("SnapDB", "12", "41", "3fb1000000000000000000000000abcd", "7", "x", strings.Repeat("A", 85)+"Q==", "0123456789abcdef")
+	f.Add("SnapDB", "12", "41", "3fb1000000000000000000000000abcd", "7", "x", "", "")
+	f.Fuzz(func(t *testing.T, db, inc, prev, chain, term, id, sig, key string) {
+		m := map[string][]string{
 			subjects.HeaderDB: {db}, subjects.HeaderInc: {inc}, subjects.HeaderPrev: {prev},
 			subjects.HeaderChain: {chain}, subjects.HeaderTerm: {term}, subjects.HeaderID: {id},
-		})
+		}
+		if sig != "" || key != "" {
+			m[subjects.HeaderSig], m[subjects.HeaderKey] = []string{sig}, []string{key}
+		}
+		got, err := subjects.DecodeHeader(m)
 		if refusedOr(t, err) {
 			return
 		}

@@ -56,6 +56,8 @@ type Header struct {
 	Chain Chain  // NextChain(chain at Prev, Inc, body)
 	Term  uint64 // sequence of the master's message on Epoch
 	ID    string // random; finds a publish whose answer was lost
+	// Signature of the master over a SignedLog; zero if the master signs nothing.
+	Signature Signature
 }
 
 // Message is one message of the log as it was stored.

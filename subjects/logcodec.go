@@ -9,7 +9,7 @@ import (
 
 // EncodeHeader gives the headers of a log message, in the shape of nats.Header.
 func EncodeHeader(h Header) map[string][]string {
-	return map[string][]string{
+	m := map[string][]string{
 		HeaderDB:    {h.DB},
 		HeaderInc:   {strconv.FormatUint(h.Inc, 10)},
 		HeaderPrev:  {strconv.FormatUint(h.Prev, 10)},
@@ -17,6 +17,10 @@ func EncodeHeader(h Header) map[string][]string {
 		HeaderTerm:  {strconv.FormatUint(h.Term, 10)},
 		HeaderID:    {h.ID},
 	}
+	if h.Signature != (Signature{}) {
+		EncodeSignature(m, h.Signature)
+	}
+	return m
 }
 
 // DecodeHeader reads what EncodeHeader wrote; other headers are not looked at.
@@ -55,6 +59,9 @@ func DecodeHeader(m map[string][]string) (Header, error) {
 	chain := get(HeaderChain)
 	if err == nil && h.Chain.UnmarshalText([]byte(chain)) != nil {
 		err = fmt.Errorf("%w header %s: %q is not a chain", ErrMalformed, HeaderChain, clip(chain))
+	}
+	if err == nil {
+		h.Signature, err = DecodeSignature(m)
 	}
 	if err != nil {
 		return Header{}, err
