@@ -161,15 +161,20 @@ func printOutcomes(out io.Writer, r *subjects.CommandRecord) error {
 
 // oneLine is JSON without the space around it, cut for a table.
 func oneLine(data json.RawMessage) string {
-	const most = 200
 	var b bytes.Buffer
 	if json.Compact(&b, data) != nil {
 		return ""
 	}
-	if text := []rune(b.String()); len(text) > most {
-		return string(text[:most]) + "… (--json shows all)"
+	return shortened(b.String())
+}
+
+// shortened is a text cut for a table.
+func shortened(text string) string {
+	const most = 200
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "… (--json shows all)"
 	}
-	return b.String()
+	return text
 }
 
 func commandCancelCommand() *cobra.Command {

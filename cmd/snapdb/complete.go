@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/snapdb/snapdb/agent/audit"
 	"github.com/snapdb/snapdb/agent/client"
 	"github.com/snapdb/snapdb/cmd/snapdb/format"
 	"github.com/snapdb/snapdb/subjects"
@@ -20,13 +21,14 @@ const completionPatience = 250 * time.Millisecond
 // complete gives every command the completion of its flags and arguments.
 func complete(cmd *cobra.Command) {
 	for name, fn := range map[string]cobra.CompletionFunc{
-		"ack":    fixed("log", "insync", "all"),
-		"format": fixed(format.Kinds()...),
-		"away":   fixed(string(subjects.AwaySkip), string(subjects.AwayWait), string(subjects.AwayQueue)),
-		"level":  fixed("debug", "info", "warn", "error"),
-		"node":   live(slaveIDs),
-		"db":     live(databaseNames),
-		"select": liveSelectors,
+		"ack":     fixed("log", "insync", "all"),
+		"format":  fixed(format.Kinds()...),
+		"away":    fixed(string(subjects.AwaySkip), string(subjects.AwayWait), string(subjects.AwayQueue)),
+		"level":   fixed("debug", "info", "warn", "error"),
+		"outcome": fixed(string(audit.OK), string(audit.Denied), string(audit.Failed)),
+		"node":    live(slaveIDs),
+		"db":      live(databaseNames),
+		"select":  liveSelectors,
 	} {
 		if cmd.Flags().Lookup(name) != nil {
 			// The only way to fail is a flag that does not exist.

@@ -98,7 +98,7 @@ some nodes, 5 denied.`, commands()...)
 // commands are all of the program's commands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), nodeCommand(), commandCommand(), dbCommand(), benchCommand(), versionCommand(),
+		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), nodeCommand(), commandCommand(), dbCommand(), auditCommand(), benchCommand(), versionCommand(),
 	}
 }
 
