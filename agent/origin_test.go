@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,6 +34,7 @@ type origin struct {
 	store *exec.Store
 	blobs *blob.Store
 	term  uint64
+	tls   *tls.Config // of the broker when it starts
 
 	mu      sync.Mutex
 	joins   []subjects.JoinRequest
@@ -72,7 +74,7 @@ func (o *origin) serve(listen string) {
 	o.t.Helper()
 	ctx := testContext(o.t)
 	var err error
-	if o.b, err = broker.Start(ctx, broker.Config{Dir: filepath.Join(o.dir, "log"), Listen: listen, Logger: quiet()}); err != nil {
+	if o.b, err = broker.Start(ctx, broker.Config{Dir: filepath.Join(o.dir, "log"), Listen: listen, TLS: o.tls, Logger: quiet()}); err != nil {
 		o.t.Fatal(err)
 	}
 	if o.nc, err = o.b.Connect("origin"); err != nil {

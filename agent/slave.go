@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,10 @@ import (
 type SlaveOptions struct {
 	// URL of the master's broker. Default: nats://127.0.0.1:4222.
 	URL string
+	// TLS says by what the master is known, and that nothing is said to it without;
+	// package pki makes one. nil: the scheme of URL and the broker decide, and the
+	// system's roots.
+	TLS *tls.Config
 	// ID of the node; "" takes the one its data directory has, and in a new one
 	// makes one from the host's name.
 	ID string
@@ -194,6 +199,10 @@ func (s *Slave) begin() error {
 func (s *Slave) connect() (*nats.Conn, error) {
 	return nats.Connect(s.o.URL,
 		nats.Name(connName(s.id, s.boot)),
+		func(n *nats.Options) error {
+			n.Secure, n.TLSConfig = s.o.TLS != nil, s.o.TLS
+			return nil
+		},
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(reconnectDelay),

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/broker/pki"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -71,6 +72,7 @@ type stay struct {
 // slave is stopped, and an error when there is no use in asking again.
 func (s *Slave) join(pause *backOff) (*stay, error) {
 	told := s.service != nil // that the connection was lost is said already
+	warned := false          // of somebody there who may not be the master
 	for first := s.service == nil; ; {
 		resp, err := s.ask()
 		if s.life.Err() != nil {
@@ -93,16 +95,26 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 			if last := s.nc.LastError(); !s.nc.IsConnected() && last != nil {
 				err = last
 			}
-			if !told {
+			unknown := false
+			if unknown, err = explain(err); !told || unknown && !warned {
 				s.log.Warn("waiting for the master", "url", s.o.URL, "error", err)
 			}
-			told = true
+			told, warned = true, warned || unknown
 		}
 		pause.wait(s.life, &s.online)
 		if s.life.Err() != nil {
 			return nil, nil
 		}
 	}
+}
+
+// explain says what the person at the slave can do when somebody is there who is not
+// known to be the master.
+func explain(err error) (unknown bool, explained error) {
+	if errors.Is(err, nats.ErrSecureConnWanted) {
+		return true, fmt.Errorf("%w (%w)", pki.ErrPlain, err)
+	}
+	return errors.Is(err, nats.ErrTLS), pki.Explain(err)
 }
 
 // ask is one attempt to join.

@@ -50,6 +50,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,6 +91,7 @@ type Config struct {
 	Listen       string        // host:port; port 0 takes a free one
 	MaxLogBytes  int64         // size in bytes at which the log refuses messages; 0: DefaultMaxLogBytes
 	PingInterval time.Duration // after which a silent client is asked; 0: DefaultPingInterval
+	TLS          *tls.Config   // of the server; without it whoever comes over a network is not protected
 	Gate         Gate          // says who may come in; nil: everybody, with everybody's rights
 	Logger       *slog.Logger  // default: slog.Default()
 }
@@ -225,7 +227,7 @@ func (b *Broker) options() *server.Options {
 		port = server.RANDOM_PORT
 	}
 	sys := server.NewAccount("SYS")
-	return &server.Options{
+	o := &server.Options{
 		Accounts: []*server.Account{sys}, SystemAccount: sys.Name,
 		ServerName: "snapdb", Host: b.host, Port: port, NoSigs: true,
 		// A request of the largest size has no headers; those of answers are
@@ -241,6 +243,10 @@ func (b *Broker) options() *server.Options {
 		JetStream:           true, StoreDir: b.c.Dir, SyncAlways: true,
 		JetStreamMaxStore: noStoreLimit, JetStreamMaxMemory: 1 << 30,
 	}
+	if b.c.TLS != nil { // for all but the connections of this process
+		o.TLSConfig = b.c.TLS.Clone()
+	}
+	return o
 }
 
 // URL is where clients connect.
@@ -249,9 +255,13 @@ func (b *Broker) URL() string {
 	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
+	scheme := "nats://"
+	if b.c.TLS != nil {
+		scheme = "tls://"
+	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return "nats://" + net.JoinHostPort(host, strconv.Itoa(b.port))
+	return scheme + net.JoinHostPort(host, strconv.Itoa(b.port))
 }
 
 // Close stops the server and waits until it has let go of the store, however

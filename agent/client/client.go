@@ -14,6 +14,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,6 +51,10 @@ type Options struct {
 	Name string
 	// ConnectTimeout bounds the first connection; 0: DefaultConnectTimeout.
 	ConnectTimeout time.Duration
+	// TLS says by what the master is known, and that nothing is said to it without;
+	// package pki makes one. nil: the scheme of the URL and the broker decide, and the
+	// system's roots.
+	TLS *tls.Config
 }
 
 // Client is one connection to a cluster. It is safe for concurrent use.
@@ -80,6 +85,10 @@ func Connect(ctx context.Context, url string, o Options) (*Client, error) {
 	}
 	box := newInbox(nats.NewInbox())
 	nc, err := nats.Connect(url,
+		func(n *nats.Options) error {
+			n.Secure, n.TLSConfig = o.TLS != nil, o.TLS
+			return nil
+		},
 		nats.Name(o.Name),
 		nats.Timeout(max(o.ConnectTimeout, time.Millisecond)),
 		nats.MaxReconnects(-1),

@@ -9,12 +9,15 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/snapdb/snapdb/broker/pki"
 	"github.com/snapdb/snapdb/subjects"
 )
 
 // Errors that a caller may react to. Errors of the server are *[subjects.Error].
 var (
-	// ErrUnreachable: the request was not delivered, nothing was done.
+	// ErrUnreachable: the request was not delivered, nothing was done. If somebody is
+	// there who is not known to be the master, it also is one of the errors of package
+	// pki.
 	ErrUnreachable = errors.New("unreachable")
 	// ErrLost: the connection broke before the answer came. The request may
 	// or may not have been executed.
@@ -59,10 +62,13 @@ func (e *TooBigError) Error() string {
 }
 
 func connectError(url string, err error) error {
-	if errors.Is(err, nats.ErrAuthorization) {
+	switch {
+	case errors.Is(err, nats.ErrAuthorization):
 		return fmt.Errorf("connect to %s: %w: %w", redact(url), ErrDenied, err)
+	case errors.Is(err, nats.ErrSecureConnWanted):
+		err = fmt.Errorf("%w (%w)", pki.ErrPlain, err)
 	}
-	return fmt.Errorf("connect to %s: %w: %w", redact(url), ErrUnreachable, err)
+	return fmt.Errorf("connect to %s: %w: %w", redact(url), ErrUnreachable, pki.Explain(err))
 }
 
 // redact keeps a password in a URL out of error messages.
