@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/snapdb/snapdb/subjects"
@@ -27,17 +28,25 @@ func (s *Server) getNodes(w http.ResponseWriter, r *http.Request) error {
 
 // getNode shows one slave.
 func (s *Server) getNode(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
-	var info subjects.ClusterInfoResponse
-	if err := s.ask(r.Context(), subjects.ClusterInfo, struct{}{}, &info); err != nil {
+	n, err := s.node(r.Context(), r.PathValue("id"))
+	if err != nil {
 		return err
+	}
+	return replyJSON(w, http.StatusOK, n)
+}
+
+// node is a slave as it is now.
+func (s *Server) node(ctx context.Context, id string) (*subjects.NodeInfo, error) {
+	var info subjects.ClusterInfoResponse
+	if err := s.ask(ctx, subjects.ClusterInfo, struct{}{}, &info); err != nil {
+		return nil, err
 	}
 	for i := range info.Nodes {
 		if info.Nodes[i].ID == id {
-			return replyJSON(w, http.StatusOK, &info.Nodes[i])
+			return &info.Nodes[i], nil
 		}
 	}
-	return noSuchNode(id)
+	return nil, noSuchNode(id)
 }
 
 func noSuchNode(id string) error {

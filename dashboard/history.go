@@ -107,5 +107,10 @@ func (s *Server) getHistory(w http.ResponseWriter, r *http.Request) error {
 	if p.err != nil {
 		return p.err
 	}
+	if node != everyNode && node != "" {
+		if _, err := s.node(r.Context(), node); err != nil {
+			return err
+		}
+	}
 	return replyJSON(w, http.StatusOK, map[string]any{"samples": s.history.all(node, step)})
 }

@@ -178,6 +178,7 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/api/v1/logs?level=loud", "", 400, "loud"},
 		{"GET", "/api/v1/logs?after=x", "", 400, "after"},
 		{"GET", "/api/v1/history?step=0", "", 400, "step"},
+		{"GET", "/api/v1/history?node=nobody", "", 404, "not_found"},
 		{"GET", "/api/v1/live", "", 426, ""},
 	} {
 		status, header, data := h.request(c.method, c.path, c.body)
