@@ -123,10 +123,7 @@ func (c *cluster) crowd(size int) (ids []string) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	c.t.Cleanup(func() {
 		cancel()
-		wg.Wait()
-		for _, m := range members {
-			m.nc.Close()
-		}
+		wg.Wait() // before the connections are closed, each by its own cleanup
 	})
 	wg.Go(func() {
 		tick := time.NewTicker(time.Second)
