@@ -11,11 +11,14 @@ export class Refusal extends Error {
 	}
 }
 
-export const get = (path, options) => call('GET', path, undefined, options);
-export const post = (path, body, options) => call('POST', path, body ?? {}, options);
-export const remove = (path, options) => call('DELETE', path, undefined, options);
+export const get = (path) => call('GET', path);
+export const post = (path, body) => call('POST', path, body ?? {});
+export const remove = (path) => call('DELETE', path);
 
-async function call(method, path, body, { signal } = {}) {
+// run posts SQL, and reads the values in its results exactly.
+export const run = (path, body, signal) => call('POST', path, body, signal, exactly);
+
+async function call(method, path, body, signal, parse) {
 	const request = { method, signal, headers: { Accept: 'application/json' } };
 	if (body !== undefined) {
 		request.headers['Content-Type'] = 'application/json';
@@ -28,11 +31,11 @@ async function call(method, path, body, { signal } = {}) {
 		if (err.name === 'AbortError') throw err;
 		throw new Refusal('unreachable', 'The master does not answer. It is stopped, or on its way back.');
 	}
-	return read(answer.status, await answer.text());
+	return read(answer.status, await answer.text(), parse);
 }
 
 // read makes a value of an answer, or throws the refusal in it.
-export function read(status, body) {
+function read(status, body, parse = JSON.parse) {
 	let value;
 	try {
 		value = parse(body);
@@ -44,9 +47,9 @@ export function read(status, body) {
 	return value;
 }
 
-// parse reads JSON and keeps what a double cannot: integers beyond 2^53 become BigInt,
+// exactly reads JSON and keeps what a double cannot: integers beyond 2^53 become BigInt,
 // and a real that would look like an integer stays as it was written, { real: '30.0' }.
-function parse(body) {
+function exactly(body) {
 	if (!/\d{16}|\d\.0|\de\+/.test(body)) return JSON.parse(body);
 	return JSON.parse(body, (_, value, context) => {
 		if (typeof value !== 'number' || !Number.isInteger(value) || !context?.source) return value;

@@ -154,7 +154,7 @@ function rowsOf(t) {
 		const where = filter.value === '' ? '' : ` WHERE ${visible.map((c) => `instr(lower(${quoted(c.name)}), lower(?1))`).join(' OR ')}`;
 		const sql = `SELECT * FROM ${quoted(t.name)}${where} LIMIT ${PAGE + 1} OFFSET ${from}`;
 		try {
-			const answer = await api.post('query', { db: chosen, sql, args: where ? [filter.value] : [] });
+			const answer = await api.run('query', { db: chosen, sql, args: where ? [filter.value] : [] });
 			const result = answer.results[0];
 			const more = result.rows.length > PAGE;
 			result.rows.length = Math.min(PAGE, result.rows.length);

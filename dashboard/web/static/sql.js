@@ -102,7 +102,7 @@ async function execute({ sql, node, db }) {
 	try {
 		const reads = onlyReads(sql);
 		const path = node || reads ? `query?max_rows=${MOST_ROWS}${node ? `&node=${encodeURIComponent(node)}` : ''}` : 'exec';
-		answer = await api.post(path, { db: db || undefined, sql }, { signal: running.signal });
+		answer = await api.run(path, { db: db || undefined, sql }, running.signal);
 		show(performance.now() - begun, node);
 		entry.ok = true;
 	} catch (err) {
