@@ -38,10 +38,11 @@ function looksLikeEpoch(name, values) {
 export function choose(result) {
 	if (result.rows.length === 0) return null;
 	const cols = study(result);
-	const measures = cols.filter((c) => c.kind === 'number' && !c.id && !c.ordinal);
-	const time = cols.find((c) => c.kind === 'time');
-	const ordinal = cols.find((c) => c.ordinal);
 	const texts = cols.filter((c) => c.kind === 'text');
+	let measures = cols.filter((c) => c.kind === 'number' && !c.id && !c.ordinal);
+	if (measures.length === 0 && texts.length > 0) measures = cols.filter((c) => c.ordinal); // "count(*) AS n" beside names
+	const time = cols.find((c) => c.kind === 'time');
+	const ordinal = cols.find((c) => c.ordinal && !measures.includes(c));
 	if (time && measures.length > 0) return { kind: 'line', x: time.i, y: few(measures) };
 	if (ordinal && measures.length > 0 && result.rows.length > 2) return { kind: result.rows.length > 12 ? 'line' : 'bar', x: ordinal.i, y: few(measures) };
 	if (texts.length > 0 && measures.length > 0) {
