@@ -96,6 +96,9 @@ func TestQueuedCommandReachesANodeThatComesBackOnce(t *testing.T) {
 	c.untilGone("s1")
 	skipped := c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpPing, All: true})[0]
 	c.untilStands(skipped.ID, "s1 failed, s2 done")
+	if r := c.command(subjects.CommandList, subjects.CommandQuery{ID: skipped.ID})[0]; !r.Nodes[0].Skipped() || r.Nodes[1].Skipped() {
+		t.Errorf("not s1 alone was skipped: %+v", r.Nodes)
+	}
 	queued := c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpLabel, Args: label("n", "1"), All: true, Away: subjects.AwayQueue, ID: "mine"})[0]
 	c.untilStands(queued.ID, "s1 queued, s2 done")
 	again := c.command(subjects.CommandSend, subjects.CommandRequest{Op: subjects.OpLabel, Args: label("n", "2"), All: true, ID: "mine"})[0]

@@ -256,6 +256,9 @@ type NodeOutcome struct {
 	Output   json.RawMessage `json:"output,omitempty"`
 }
 
+// Skipped says whether it failed only because the node was away: it was never sent.
+func (n *NodeOutcome) Skipped() bool { return n.State == CommandFailed && n.Sent.IsZero() }
+
 // CommandPreviewResponse says whom a command would reach.
 type CommandPreviewResponse struct {
 	Reached []string   `json:"reached"`           // are there

@@ -260,11 +260,10 @@ func (d *Dispatcher) returned(id, node string, away subjects.AwayPolicy) error {
 		if n.Node != node || n.State != subjects.CommandSent {
 			return false
 		}
+		n.State, n.Sent = subjects.CommandQueued, time.Time{}
 		if away == subjects.AwaySkip {
 			n.State, n.Reason, n.Ended = subjects.CommandFailed, "skipped: the node is away", time.Now()
-			return true
 		}
-		n.State, n.Sent = subjects.CommandQueued, time.Time{}
 		return true
 	})
 }

@@ -154,7 +154,7 @@ func printOutcomes(out io.Writer, r *subjects.CommandRecord) error {
 		if len(n.Output) > 0 && string(n.Output) != "null" {
 			text = strings.TrimPrefix(text+"; "+oneLine(n.Output), "; ")
 		}
-		rows[i] = []string{n.Node, stateWord(n.State), took, text}
+		rows[i] = []string{n.Node, stateWord(outcome(&n)), took, text}
 	}
 	return printTable(out, []string{"NODE", "STATE", "TOOK", "ANSWER"}, rows)
 }

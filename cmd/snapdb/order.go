@@ -253,12 +253,12 @@ func standing(r *subjects.CommandRecord) string {
 	var done, total int64
 	states := map[subjects.CommandState]int{}
 	for _, n := range r.Nodes {
-		states[n.State]++
+		states[outcome(&n)]++
 		done, total = done+n.Progress, total+n.Total
 	}
 	var parts []string
 	for _, s := range []subjects.CommandState{subjects.CommandQueued, subjects.CommandSent, subjects.CommandAccepted, subjects.CommandDone,
-		subjects.CommandFailed, subjects.CommandTimedOut, subjects.CommandExpired, subjects.CommandCancelled} {
+		subjects.CommandFailed, skipped, subjects.CommandTimedOut, subjects.CommandExpired, subjects.CommandCancelled} {
 		if states[s] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", states[s], stateWord(s)))
 		}
@@ -272,6 +272,17 @@ func standing(r *subjects.CommandRecord) string {
 
 // stateWord is a state as people write it.
 func stateWord(s subjects.CommandState) string { return strings.ReplaceAll(string(s), "_", " ") }
+
+// skipped is how people read the failure of a node that was away.
+const skipped subjects.CommandState = "skipped"
+
+// outcome is how a command stands on a node, as people read it.
+func outcome(n *subjects.NodeOutcome) subjects.CommandState {
+	if n.Skipped() {
+		return skipped
+	}
+	return n.State
+}
 
 // result prints a record and is the error of a command that some nodes did not
 // carry out.

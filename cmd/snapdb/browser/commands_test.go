@@ -27,7 +27,7 @@ func TestCommandsFromThePageAreCarriedOut(t *testing.T) {
 	b.row("snap2", "online")
 	b.shutdownEndsTheProcess(c)
 	b.queuedReachesANodeThatComesBack(c)
-	b.cancelledIsNotDoneAndFailedIsRetried(c)
+	b.cancelledIsNotDoneAndSkippedIsRetried(c)
 }
 
 // shutdownEndsTheProcess stops one node of two through the dialog.
@@ -72,9 +72,9 @@ func (b *tab) queuedReachesANodeThatComesBack(c *cluster) {
 	b.row("snap1", "room=lab1")
 }
 
-// cancelledIsNotDoneAndFailedIsRetried: what waits for a node can be taken back, and
-// what failed there asked for again; the node gets the second alone.
-func (b *tab) cancelledIsNotDoneAndFailedIsRetried(c *cluster) {
+// cancelledIsNotDoneAndSkippedIsRetried: what waits for a node can be taken back, and
+// what was skipped there asked for again; the node gets the second alone.
+func (b *tab) cancelledIsNotDoneAndSkippedIsRetried(c *cluster) {
 	b.t.Helper()
 	c.slaves["snap1"].kill()
 	b.row("snap1", "offline")
@@ -85,17 +85,17 @@ func (b *tab) cancelledIsNotDoneAndFailedIsRetried(c *cluster) {
 	b.record("Label", "cancelled")
 
 	b.label(c, "snap1", "retried=yes", "skip")
-	b.openRecord(c, "failed")
+	b.openRecord(c, "skipped")
 	c.slaves["snap1"].start()
 	b.open(c.url)
 	b.row("snap1", "online")
-	b.openRecord(c, "failed")
-	failed := eval[string](b, `new URLSearchParams(location.search).get("id")`)
+	b.openRecord(c, "skipped")
+	skipped := eval[string](b, `new URLSearchParams(location.search).get("id")`)
 	b.press("Retry on snap1")
 	await(b.t, func() string {
 		of := eval[string](b, `[...document.querySelectorAll("#detail dt")].find((e) => e.innerText === "again of")?.nextElementSibling.innerText ?? ""`)
-		if of != failed {
-			return fmt.Sprintf("the retry says it is again of %q, not of %q", of, failed)
+		if of != skipped {
+			return fmt.Sprintf("the retry says it is again of %q, not of %q", of, skipped)
 		}
 		return ""
 	})

@@ -4,7 +4,7 @@
 import { h, put, text, icon } from './dom.js';
 import { post, id } from './api.js';
 import { open, toast } from './dialog.js';
-import { count, names, number } from './format.js';
+import { count, moment, names, number } from './format.js';
 import { state } from './shell.js';
 
 export const verbs = {
@@ -184,11 +184,15 @@ export function restore(nodes) {
 // outcome says in a few words how a command stands over all its nodes.
 export function outcome(record) {
 	const tally = {};
-	for (const n of record.nodes) tally[n.state] = (tally[n.state] ?? 0) + 1;
+	for (const n of record.nodes) tally[stateOf(n)] = (tally[stateOf(n)] ?? 0) + 1;
 	return Object.entries(tally).sort(([a], [b]) => stages.indexOf(a) - stages.indexOf(b));
 }
 
-export const stages = ['failed', 'timed_out', 'expired', 'cancelled', 'queued', 'sent', 'accepted', 'done'];
+// stateOf is how a command stands on a node, as people read it: what failed because the
+// node was away, and was never sent, was skipped.
+export const stateOf = (n) => (n.state === 'failed' && moment(n.sent) === null ? 'skipped' : n.state);
+
+export const stages = ['failed', 'skipped', 'timed_out', 'expired', 'cancelled', 'queued', 'sent', 'accepted', 'done'];
 
 // showOutcome writes that into a cell.
 export function showOutcome(cell, record) {

@@ -83,7 +83,7 @@ function render() {
 function narrow() {
 	const wanted = $('filter').value.toLowerCase().split(/\s+/).filter(Boolean);
 	table.filter(wanted.length === 0 ? null : (r) => {
-		const words = [r.id, r.op, commanding.verbs[r.op], r.by, r.to, commanding.detail(r), ...r.nodes.flatMap((n) => [n.node, n.state, n.reason])].join(' ').toLowerCase();
+		const words = [r.id, r.op, commanding.verbs[r.op], r.by, r.to, commanding.detail(r), ...r.nodes.flatMap((n) => [n.node, commanding.stateOf(n), n.state, n.reason])].join(' ').toLowerCase();
 		return wanted.every((w) => words.includes(w));
 	});
 	none.hidden = table.shown > 0 || records.size === 0;
@@ -101,7 +101,7 @@ const detailTable = new Table({
 	label: 'Nodes of the command', key: (n) => n.node, sort: 'node',
 	columns: [
 		{ id: 'node', label: 'Node', data: true, value: (n) => n.node, show: (cell, n) => { if (!cell.firstChild) cell.append(h('a', { href: `/nodes/${encodeURIComponent(n.node)}` }, n.node)); } },
-		{ id: 'state', label: 'State', value: (n) => n.state, show: (cell, n) => showState(cell, n.state) },
+		{ id: 'state', label: 'State', value: commanding.stateOf, show: (cell, n) => showState(cell, commanding.stateOf(n)) },
 		{ id: 'when', label: 'When', value: (n) => moment(n.ended) ?? moment(n.accepted) ?? moment(n.sent), show: showWhen },
 		{ id: 'what', label: 'What it said', wide: true, show: showWhat },
 	],

@@ -132,7 +132,7 @@ const outcome = new Table({
 	label: 'Outcome on every node', key: (n) => n.node, sort: 'node',
 	columns: [
 		{ id: 'node', label: 'Node', data: true, first: true, value: (n) => n.node },
-		{ id: 'state', label: 'State', value: (n) => n.state, show: (cell, n) => showState(cell, n.state) },
+		{ id: 'state', label: 'State', value: (n) => n.state, show: (cell, n) => showState(cell, commanding.stateOf(n)) },
 		{ id: 'what', label: 'What it said', wide: true, show: (cell, n) => commanding.progressOf(cell, n, bytes) },
 	],
 });

@@ -108,7 +108,7 @@ const commands = new Table({
 	label: 'Commands to this node', key: (r) => r.id, sort: 'created', down: true, open: (r) => { location.href = `/commands?id=${encodeURIComponent(r.id)}`; },
 	columns: [
 		{ id: 'op', label: 'Command', value: (r) => r.op, wide: true, show: (cell, r) => { if (!cell.firstChild) cell.append(h('a', { href: `/commands?id=${encodeURIComponent(r.id)}` }, commanding.verbs[r.op] ?? r.op), ' ', h('span', { class: 'mono quiet' }, commanding.detail(r))); } },
-		{ id: 'state', label: 'State', value: (r) => mine(r)?.state, show: (cell, r) => showState(cell, mine(r)?.state ?? 'queued') },
+		{ id: 'state', label: 'State', value: (r) => commanding.stateOf(mine(r)), show: (cell, r) => showState(cell, commanding.stateOf(mine(r))) },
 		{ id: 'reason', label: 'Reason', value: (r) => mine(r)?.reason || null },
 		{ id: 'by', label: 'By', value: (r) => r.by || null },
 		{ id: 'created', label: 'Asked', value: (r) => moment(r.created), show: (cell, r) => text(cell, dateTime(r.created)) },

@@ -127,7 +127,7 @@ function help() {
 
 const signs = {
 	online: 'check', lagging: 'clock', joining: 'arrow-down', diverged: 'diverged', stopped: 'square', offline: 'cross',
-	queued: 'clock', sent: 'arrow-right', accepted: 'play', done: 'check', failed: 'cross', timed_out: 'alert', expired: 'square', cancelled: 'square',
+	queued: 'clock', sent: 'arrow-right', accepted: 'play', done: 'check', failed: 'cross', skipped: 'square', timed_out: 'alert', expired: 'square', cancelled: 'square',
 };
 
 // state shows a state of a node, a database or a command: sign, word and colour.
