@@ -23,8 +23,10 @@ type sample struct {
 	Nodes    map[string]nodeSample `json:"nodes,omitempty"`
 }
 
-// nodeSample is how a node was in one second.
+// nodeSample is how a node was in one second; of one that is away, how far it is known to
+// have come.
 type nodeSample struct {
+	Away     bool    `json:"away,omitempty"`
 	Position uint64  `json:"position"`
 	LagMS    int64   `json:"lag_ms"`
 	CPU      float64 `json:"cpu"` // percent of the machine
@@ -41,11 +43,12 @@ func takeSample(info, before *subjects.ClusterInfoResponse, now, then time.Time)
 	}
 	for i := range info.Nodes {
 		n := &info.Nodes[i]
-		if n.State == subjects.StateOffline || n.State == subjects.StateStopped || len(s.Nodes) >= historyNodes {
-			continue
+		if len(s.Nodes) >= historyNodes {
+			break
 		}
-		ns := nodeSample{Position: info.Applied(n), LagMS: n.LagMS, AckMS: n.AckMS}
-		if n.Status != nil && n.Status.Host != nil {
+		away := n.State == subjects.StateOffline || n.State == subjects.StateStopped
+		ns := nodeSample{Away: away, Position: info.Applied(n), LagMS: n.LagMS, AckMS: n.AckMS}
+		if !away && n.Status != nil && n.Status.Host != nil {
 			ns.CPU, ns.RSS = n.Status.Host.CPUPercent, n.Status.Host.ProcessRSS
 		}
 		s.Nodes[n.ID] = ns

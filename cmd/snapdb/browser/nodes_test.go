@@ -2,7 +2,10 @@
 
 package browser_test
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 // A person watches the first page while slaves join and one of them dies.
 func TestNodesPageFollowsTheCluster(t *testing.T) {
@@ -10,6 +13,7 @@ func TestNodesPageFollowsTheCluster(t *testing.T) {
 	c := startCluster(t, 0)
 	b := newTab(t, false)
 	awaitPanel(c, b)
+	c.sql("CREATE DATABASE Shop")
 	b.sees("#list", "No node has joined yet")
 	if line := b.text(".command-line code"); line != "snapdb slave --nats nats://"+c.nats+" --id snap1 --data snap1" {
 		t.Errorf("the command to join is %q", line)
@@ -26,4 +30,15 @@ func TestNodesPageFollowsTheCluster(t *testing.T) {
 	c.slaves["snap2"].kill()
 	b.row("snap2", "offline")
 	b.sees("#bulk", "1 node chosen")
+
+	// The charts go on with what was last known of it.
+	b.open(c.url + "/replication")
+	b.sees("#ack .legend", "snap2 (offline)")
+	b.sees("#behind .legend", "snap1\nsnap2 (offline)")
+	await(t, func() string {
+		if lines := eval[int](b, `document.querySelectorAll("#behind .line.away").length`); lines != 1 {
+			return fmt.Sprintf("%d lines are broken", lines)
+		}
+		return ""
+	})
 }

@@ -359,13 +359,28 @@ func TestSamplesMakeTheHistory(t *testing.T) {
 	type sample struct {
 		T     int64
 		Head  uint64
-		Nodes map[string]struct{ Position uint64 }
+		Nodes map[string]struct {
+			Away     bool
+			Position uint64
+		}
 	}
 	last := await(s, "sample", "sample", func(s sample) bool { return s.T > 0 && len(s.Nodes) == 1 })
 	var got struct{ Samples []sample }
 	h.do("GET", "/api/v1/history?node=snap1", "", 200, &got)
 	if n := len(got.Samples); n == 0 || got.Samples[n-1].T < last.T || len(got.Samples[n-1].Nodes) != 1 {
 		t.Errorf("the history is %+v", got.Samples)
+	}
+
+	// Of a node that is away it keeps how far it had come.
+	var a answer
+	h.do("POST", "/api/v1/databases", `{"name":"Shop"}`, http.StatusCreated, &a)
+	h.do("POST", "/api/v1/exec", `{"db":"Shop","sql":"CREATE TABLE t (x)","ack":"all"}`, 200, &a)
+	if err := h.slaves["snap1"].Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	gone := await(s, "sample", "sample", func(s sample) bool { return s.Nodes["snap1"].Away }).Nodes["snap1"]
+	if gone.Position < *a.Position {
+		t.Errorf("the node that is away is at %d, and had acknowledged %d", gone.Position, *a.Position)
 	}
 }
 

@@ -53,11 +53,11 @@ export class Chart {
 		this.#svg.setAttribute('aria-label', [this.label ?? this.#spec.label, summary].filter(Boolean).join(': '));
 		put(this.#svg, marks);
 		this.#near = near;
-		this.#legend.hidden = legend.length < 2;
-		const words = legend.join('\n');
+		this.#legend.hidden = legend.length < (this.#spec.named ? 1 : 2);
+		const words = legend.map((one) => one.name).join('\n');
 		if (this.#legend.dataset.words !== words) {
 			this.#legend.dataset.words = words;
-			put(this.#legend, legend.map((name, i) => h('span', { class: `s${i % COLOURS}` }, h('i'), name)));
+			put(this.#legend, legend.map((one, i) => h('span', { class: `s${i % COLOURS}${one.gone ? ' gone' : ''}` }, h('i'), one.name)));
 		}
 		this.#point();
 	}
@@ -128,11 +128,13 @@ function nothing(width, height, why = 'Nothing to draw yet') {
 	return { marks: s('text', { class: 'empty-note', x: width / 2, y: height / 2, 'text-anchor': 'middle' }, why) };
 }
 
-// line draws series of [x, y] as lines (y null: a gap) or, for kind scatter, as points.
+// line draws series of [x, y] as lines (y null: a gap) or, for kind scatter, as points;
+// the points away of a series are joined by a broken line, and one that is gone at the
+// end has an empty sign in the legend. named: even a series alone is in the legend.
 // x: 'time' | 'number'; span fixes the range of x; zero: y begins at 0; format writes y.
 function line(spec, width, height) {
 	const { kind, series, x: kindX = 'number', zero = kind === 'line', format = rate, title, gap = Infinity } = spec;
-	const points = series.flatMap((one) => one.points.filter(([, y]) => y !== null && Number.isFinite(y)));
+	const points = series.flatMap((one) => [...one.points, ...(one.away ?? [])].filter(([, y]) => y !== null && Number.isFinite(y)));
 	if (points.length === 0) return nothing(width, height, spec.empty);
 	let [x0, x1] = spec.span ?? [Infinity, -Infinity];
 	let [low, high] = zero ? [0, 0] : [Infinity, -Infinity];
@@ -157,11 +159,14 @@ function line(spec, width, height) {
 		if (v < x0 || v > x1) continue;
 		marks.push(s('text', { x: x(v), y: height - 6, 'text-anchor': x(v) > f.right - 20 ? 'end' : x(v) < f.left + 20 ? 'start' : 'middle' }, kindX === 'time' ? timeWord(v, x1 - x0) : plain(v)));
 	}
-	const thin = series.map((one) => (kind === 'line' ? thinned(one.points, f.right - f.left) : one.points));
+	const thinner = (list) => (kind === 'line' ? thinned(list, f.right - f.left) : list);
+	const thin = series.map((one) => thinner(one.points));
+	const away = series.map((one) => thinner(one.away ?? []));
+	away.forEach((list, i) => marks.push(path(list, x, f, i, false, gap, 'line away')));
 	thin.forEach((list, i) => marks.push(kind === 'line' ? path(list, x, f, i, series.length === 1, gap) : dots(list, x, f.y, i)));
 	const wordX = (v) => (kindX === 'time' ? dateTime(v) : plain(v));
-	const near = kind === 'line' ? nearLine(series, thin, x, f, wordX, format) : nearDot(series, x, f.y, spec);
-	return { marks, near, legend: series.map((one) => one.name), summary: lastWords(series, format) };
+	const near = kind === 'line' ? nearLine(series, thin.map((list, i) => [...list, ...away[i]]), x, f, wordX, format) : nearDot(series, x, f.y, spec);
+	return { marks, near, legend: series, summary: lastWords(series, format) };
 }
 
 // plain writes a figure of an axis without groups when it could be a year or an id.
@@ -171,7 +176,7 @@ function plain(v) {
 
 function lastWords(series, format) {
 	const last = series.slice(0, 4).map((one) => {
-		const p = one.points.findLast(([, y]) => y !== null);
+		const p = [...one.points, ...(one.away ?? [])].findLast(([, y]) => y !== null);
 		return p && `${one.name} ${format(p[1])}`;
 	});
 	return last.filter(Boolean).join(', ');
@@ -190,7 +195,7 @@ function thinned(points, width) {
 	return kept;
 }
 
-function path(points, x, f, i, filled, gap) {
+function path(points, x, f, i, filled, gap, look = 'line') {
 	const runs = [];
 	let run = null;
 	let before = null;
@@ -204,7 +209,7 @@ function path(points, x, f, i, filled, gap) {
 	}
 	return s('g', { class: `s${i % COLOURS}` }, runs.map((r) => {
 		const d = r.length === 1 ? `M${r[0]}h0.01` : `M${r.join('L')}`;
-		return [filled && r.length > 1 && s('path', { class: 'area', d: `${d}L${r.at(-1).split(',')[0]},${f.base}L${r[0].split(',')[0]},${f.base}Z` }), s('path', { class: r.length === 1 ? 'line spot' : 'line', d })];
+		return [filled && r.length > 1 && s('path', { class: 'area', d: `${d}L${r.at(-1).split(',')[0]},${f.base}L${r[0].split(',')[0]},${f.base}Z` }), s('path', { class: r.length === 1 ? `${look} spot` : look, d })];
 	}));
 }
 
@@ -263,7 +268,7 @@ function bar(spec, width, height) {
 	const longest = Math.max(...labels.map((l) => l.length));
 	const draw = longest * LETTER + 8 <= (width - 60) / labels.length ? upright : lying;
 	const drawn = draw({ labels, series, format, title, low, high, width, height });
-	return { ...drawn, legend: series.map((one) => one.name), summary: labels.slice(0, 5).map((l, i) => `${l} ${format(series[0].values[i])}`).join(', ') };
+	return { ...drawn, legend: series, summary: labels.slice(0, 5).map((l, i) => `${l} ${format(series[0].values[i])}`).join(', ') };
 }
 
 function upright({ labels, series, format, title, low, high, width, height }) {

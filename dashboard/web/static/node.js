@@ -92,9 +92,11 @@ const charts = {
 };
 for (const [name, c] of Object.entries(charts)) put($(name), c.chart.element);
 
+const there = (n) => n && !n.away;
+
 const past = new History(live, { node: id, show: (samples, window) => {
 	for (const [name, c] of Object.entries(charts)) {
-		const points = samples.map((s) => [s.t, s.nodes?.[id] ? (c.of(s.nodes[id]) ?? null) : null]);
+		const points = samples.map((s) => [s.t, there(s.nodes?.[id]) ? (c.of(s.nodes[id]) ?? null) : null]);
 		c.chart.show({ kind: 'line', x: 'time', span: window, least: c.least, format: c.format, gap: 5000, series: [{ name: id, points }] });
 		const last = points.at(-1)?.[1];
 		text($(`${name}-now`), last === null || last === undefined ? '' : c.format(last));

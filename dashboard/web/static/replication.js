@@ -36,8 +36,11 @@ const table = new Table({
 const none = h('p', { class: 'nothing' }, 'There is no database yet.');
 put($('table'), table.element, none);
 
+const states = new Map(); // of the nodes, by id
+
 live.on('cluster', ({ cluster }) => {
 	const nodes = cluster.nodes ?? [];
+	for (const n of nodes) states.set(n.id, n.state);
 	const heads = Object.entries(cluster.heads ?? {}).filter(([db]) => !db.startsWith('_'));
 	text(facts.head.value, number(cluster.cursor));
 	text(facts.term.value, number(cluster.term));
@@ -68,8 +71,8 @@ live.on('cluster', ({ cluster }) => {
 function row(n, db, head) {
 	const d = n.status?.databases?.[db];
 	const away = n.state === 'offline' || n.state === 'stopped';
-	const position = n.acked?.[db] ?? d?.position ?? 0;
-	const behind = Math.max(0, head.position - position);
+	const position = n.acked?.[db] ?? d?.position ?? (away ? null : 0); // null: it has not said since the master started
+	const behind = position === null ? null : Math.max(0, head.position - position);
 	return { db, node: n.id, state: away ? n.state : (d?.state ?? 'joining'), reason: d?.reason ?? n.reason, sync: n.in_sync?.includes(db), position, behind, lag: behind > 0 ? n.lag_ms : 0 };
 }
 
@@ -83,17 +86,22 @@ const past = new History(live, { show: (samples, window) => {
 	put(facts.writes.value, rate(last?.writes_s), h('small', {}, ' /s'));
 	charts.writes.show({ ...common, least: 4, series: [{ name: 'writes/s', points: samples.map((s) => [s.t, s.writes_s ?? null]) }] });
 	charts.bytes.show({ ...common, least: 1000, format: bytes, series: [{ name: 'log', points: samples.map((s) => [s.t, s.log_bytes ?? null]) }] });
-	charts.ack.show({ ...common, least: 1, format: ms, series: perNode(samples, (n) => n.ack_ms) });
-	charts.behind.show({ ...common, least: 4, series: perNode(samples, (n, s) => Math.max(0, s.head - n.position)) });
+	charts.ack.show({ ...common, named: true, least: 1, format: ms, series: perNode(samples, (n) => (n.away && !n.ack_ms ? null : n.ack_ms)) });
+	charts.behind.show({ ...common, named: true, least: 4, series: perNode(samples, (n, s) => (n.away && !n.position ? null : Math.max(0, s.head - n.position))) });
 } });
 past.load().catch((err) => put($('trouble'), troubleBox(err, { dismiss: () => put($('trouble')) })));
 
-// perNode makes a line of every node; of many, those whose figures are the highest.
+// perNode makes a line of every node; of many, those whose figures are the highest. While
+// a node is away its line is broken and goes on with what was last known of it.
 function perNode(samples, of) {
-	const ids = new Map();
-	for (const s of samples) for (const id of Object.keys(s.nodes ?? {})) ids.set(id, 0);
 	const last = samples.at(-1);
-	for (const id of ids.keys()) ids.set(id, last?.nodes?.[id] ? (of(last.nodes[id], last) ?? -1) : -1);
-	const shown = [...ids].sort(([, a], [, b]) => b - a).slice(0, COLOURS).map(([id]) => id).sort(new Intl.Collator('en', { numeric: true }).compare);
-	return shown.map((id) => ({ name: id, points: samples.map((s) => [s.t, s.nodes?.[id] ? (of(s.nodes[id], s) ?? null) : null]) }));
+	const figures = new Map();
+	for (const s of samples) for (const id of Object.keys(s.nodes ?? {})) figures.set(id, -1);
+	for (const [id, n] of Object.entries(last?.nodes ?? {})) figures.set(id, of(n, last) ?? -1);
+	const shown = [...figures].sort(([, a], [, b]) => b - a).slice(0, COLOURS).map(([id]) => id).sort(new Intl.Collator('en', { numeric: true }).compare);
+	return shown.map((id) => {
+		const gone = last?.nodes?.[id]?.away;
+		const line = (away) => samples.map((s) => [s.t, s.nodes?.[id] && Boolean(s.nodes[id].away) === away ? of(s.nodes[id], s) : null]);
+		return { name: gone ? `${id} (${states.get(id) ?? 'away'})` : id, gone, points: line(false), away: line(true) };
+	});
 }
