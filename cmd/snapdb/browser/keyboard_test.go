@@ -11,8 +11,9 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// The keyboard reaches what a page is searched with and the help, and leaves both; and
-// in front of what destroys something neither Enter nor Escape does harm.
+// The keyboard reaches what a page is searched with and the help, and leaves both; it
+// reads what a pointer does; and in front of what destroys something neither Enter nor
+// Escape does harm.
 func TestKeyboardReachesSearchAndHelpAndDoesNoHarm(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2)
@@ -25,6 +26,7 @@ func TestKeyboardReachesSearchAndHelpAndDoesNoHarm(t *testing.T) {
 	b.searchFocuses(c)
 	b.helpOpensAndCloses()
 	b.dropFocusesCancel(c)
+	b.factsNeedNoMouse(c)
 	b.open(c.url + "/commands")
 	b.sees("#list", "No commands yet")
 	if !c.slaves["snap1"].running() || !c.slaves["snap2"].running() {
@@ -120,6 +122,37 @@ func (b *tab) shutdownFocusesCancel() {
 	}
 	b.press("Cancel")
 	b.dialogClosed()
+}
+
+// factsNeedNoMouse reads what a line of the log, a chart and a database have to say
+// beyond what is shown at first.
+func (b *tab) factsNeedNoMouse(c *cluster) {
+	b.t.Helper()
+	b.open(c.url + "/logs")
+	b.sees(".loglist .scroller", "joined")
+	b.focus(".loglist .scroller")
+	b.keys(kb.Enter)
+	b.sees(".loglist .opened", "message")
+	b.keys(kb.Escape)
+	await(b.t, func() string { return b.text(".loglist .opened") })
+
+	b.open(c.url + "/nodes/snap1")
+	b.sees("#cpu-now", "%")
+	b.focus("#cpu svg")
+	b.keys(kb.ArrowRight)
+	b.sees("#cpu .tip", "snap1")
+
+	b.open(c.url + "/databases?db=Shop")
+	b.sees("#facts", "snap1, snap2")
+	if hidden := eval[[]string](b, `[...document.querySelectorAll("[title]")].map((e) => e.title)`); len(hidden) > 0 {
+		b.t.Errorf("only the mouse finds %q", hidden)
+	}
+}
+
+// focus gives an element the focus, as Tab does.
+func (b *tab) focus(selector string) {
+	b.t.Helper()
+	b.do(chromedp.Focus(chromedp.CSS(selector)))
 }
 
 // dropFocusesCancel does the same in front of the end of a database.

@@ -1,17 +1,20 @@
 // Charts: lines, bars, points and slices in SVG. They are drawn in the pixels they
-// take, again when that changes, and take their colours from the theme.
+// take, again when that changes, and take their colours from the theme. Their values can
+// be read with a pointer, or with the arrow keys.
 
-import { h, s, put } from './dom.js';
+import { h, s, put, text } from './dom.js';
 import { rate, time, dateTime } from './format.js';
 
 export const COLOURS = 8;
+const STEP = 10; // px, of an arrow key
 
 // Chart draws into its element: show({ kind: 'line' | 'bar' | 'scatter' | 'pie', … }).
 export class Chart {
 	#height;
 	#spec = null;
 	#width = 0;
-	#svg = s('svg', { role: 'img' });
+	#svg = s('svg', { role: 'img', tabindex: '0' });
+	#said = h('div', { class: 'visually-hidden', 'aria-live': 'polite' }); // what the arrow keys came to
 	#tip = h('div', { class: 'tip', hidden: true });
 	#legend = h('div', { class: 'legend', hidden: true });
 	#near = null; // what the pointer is near to: x, y → { lines, marks }
@@ -20,7 +23,7 @@ export class Chart {
 	constructor({ label, height = 160 } = {}) {
 		this.#height = height;
 		this.label = label;
-		const box = h('div', { class: 'chart' }, this.#svg, this.#tip);
+		const box = h('div', { class: 'chart', onkeydown: (e) => this.#key(e) }, this.#svg, this.#tip, this.#said);
 		this.element = h('figure', {}, box, this.#legend);
 		new ResizeObserver(([entry]) => {
 			const width = Math.floor(entry.contentRect.width);
@@ -34,10 +37,22 @@ export class Chart {
 			this.#at = { x: e.clientX - r.left, y: e.clientY - r.top };
 			this.#point();
 		});
-		box.addEventListener('pointerleave', () => {
+		for (const type of ['pointerleave', 'focusout']) box.addEventListener(type, () => {
 			this.#at = null;
 			this.#point();
 		});
+	}
+
+	// key moves what is pointed at.
+	#key(e) {
+		const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[e.key];
+		if (!step || e.ctrlKey || e.metaKey || e.altKey) return;
+		e.preventDefault();
+		const { width, height } = this.#svg.viewBox.baseVal;
+		const from = this.#at ?? { x: width / 2, y: height / 2 };
+		this.#at = { x: Math.min(Math.max(0, from.x + STEP * step[0]), width), y: Math.min(Math.max(0, from.y + STEP * step[1]), height) };
+		this.#point();
+		text(this.#said, this.#tip.hidden ? '' : [...this.#tip.children].map((line) => line.textContent).join(', '));
 	}
 
 	show(spec) {

@@ -45,7 +45,7 @@ export class Plan {
 	#pause = h('input', { type: 'number', min: '0', value: '0' });
 
 	constructor(nodes = [], policy = 'skip') {
-		this.#away = h('select', {}, [['skip', 'skip them: it fails'], ['wait', 'wait a little'], ['queue', 'queue it until they return']].map(([v, words]) => h('option', { value: v, selected: v === policy }, words)));
+		this.#away = h('select', {}, [['skip', 'skip it'], ['wait', 'wait a little'], ['queue', 'queue it until it returns']].map(([v, words]) => h('option', { value: v, selected: v === policy }, words)));
 		const hours = h('label', { class: 'field' }, h('span', {}, 'Expires after, hours'), this.#hours);
 		const show = () => { hours.hidden = this.#away.value !== 'queue'; };
 		this.#away.addEventListener('change', show);

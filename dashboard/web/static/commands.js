@@ -18,11 +18,11 @@ const table = new Table({
 	label: 'Commands', key: (r) => r.id, name: (r) => `${r.op} ${r.id}`, sort: 'created', down: true, open: (r) => show(r.id),
 	columns: [
 		{ id: 'op', label: 'Command', value: (r) => r.op, show: showOp, first: true, wide: true },
-		{ id: 'to', label: 'To', value: (r) => r.to, show: (cell, r) => attr(text(cell, to(r)), 'title', r.nodes.map((n) => n.node).join(' ')) },
+		{ id: 'to', label: 'To', value: (r) => r.to, show: (cell, r) => text(cell, to(r)) },
 		{ id: 'outcome', label: 'Outcome', show: commanding.showOutcome },
-		{ id: 'by', label: 'By', value: (r) => r.by || null },
-		{ id: 'created', label: 'Asked', value: (r) => moment(r.created), show: (cell, r) => attr(text(cell, age(r.created)), 'title', full(r.created)) },
-		{ id: 'took', label: 'Took', num: true, value: took, show: (cell, r) => text(cell, took(r) === null ? '–' : span(took(r))) },
+		{ id: 'by', label: 'By', spare: true, value: (r) => r.by || null },
+		{ id: 'created', label: 'Asked', tight: true, value: (r) => moment(r.created), show: (cell, r) => text(cell, age(r.created)) },
+		{ id: 'took', label: 'Took', num: true, spare: true, value: took, show: (cell, r) => text(cell, took(r) === null ? '–' : span(took(r))) },
 	],
 });
 
@@ -110,9 +110,12 @@ const head = { title: h('h2'), facts: h('dl', { class: 'list' }), tools: h('div'
 put($('detail'), h('header', {}, head.title, button('Close', { name: 'cross', kind: 'plain', square: true, onclick: () => show(null) })), head.facts, head.tools, head.trouble, detailTable.element);
 
 function showWhen(cell, n) {
-	const at = n.ended ?? n.accepted ?? n.sent;
-	text(cell, dateTime(at));
-	attr(cell, 'title', [['sent', n.sent], ['accepted', n.accepted], ['ended', n.ended]].filter(([, t]) => moment(t) !== null).map(([w, t]) => `${w} ${full(t)}`).join('\n'));
+	const steps = [['sent', n.sent], ['accepted', n.accepted], ['ended', n.ended]].filter(([, t]) => moment(t) !== null);
+	const key = JSON.stringify(steps);
+	if (cell.dataset.steps === key) return;
+	cell.dataset.steps = key;
+	const opened = cell.querySelector('details')?.open;
+	put(cell, steps.length === 0 ? '–' : h('details', { open: opened }, h('summary', { class: 'nowrap' }, dateTime(steps.at(-1)[1])), steps.map(([w, t]) => h('div', { class: 'small quiet' }, `${w} ${full(t)}`))));
 }
 
 function showWhat(cell, n) {
@@ -162,7 +165,7 @@ function renderDetail() {
 	}
 	put(head.title, commanding.verbs[r.op] ?? r.op, ' ', h('span', { class: 'mono quiet' }, commanding.detail(r)));
 	const lines = [
-		['id', r.id], ['asked', `${dateTime(r.created)}${r.by ? ` by ${r.by}` : ''}`], ['to', r.to], ['if away', awayWords(r)],
+		['id', r.id], ['asked', `${full(r.created)}${r.by ? ` by ${r.by}` : ''}`], ['to', r.to], ['if away', awayWords(r)],
 		['not before', moment(r.at) && dateTime(r.at)], ['batches', r.batch > 0 && `${r.batch} at a time, ${span(r.pause_ms ?? 0)} apart`], ['again of', r.retry_of],
 	];
 	put(head.facts, lines.filter(([, v]) => v).map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)]));
@@ -180,7 +183,7 @@ function renderDetail() {
 }
 
 function awayWords(r) {
-	return { skip: 'fails at once', wait: 'waits a little', queue: `queued until ${dateTime(r.expires)}` }[r.away];
+	return { skip: 'skipped', wait: 'waits a little', queue: `queued until ${dateTime(r.expires)}` }[r.away];
 }
 
 async function act(what, r, which) {

@@ -8,8 +8,9 @@ import { Grid } from './grid.js';
 import { open, toast, troubleBox } from './dialog.js';
 import { quoted } from './sqltext.js';
 import * as api from './api.js';
-import { age, bytes, count, full, names, number } from './format.js';
-import { verification } from './verified.js';
+import { age, bytes, count, dateTime, names, number } from './format.js';
+import { listed } from './host.js';
+import { verification, why } from './verified.js';
 
 const PAGE = 200;
 const asked = new URLSearchParams(location.search);
@@ -27,11 +28,11 @@ const list = new Table({
 			e.preventDefault();
 			choose(d.name);
 		} }, d.name)); } },
-		{ id: 'state', label: 'State', value: (d) => d.state, show: (cell, d) => { showState(cell, d.state); attr(cell, 'title', d.reason); } },
+		{ id: 'state', label: 'State', value: (d) => d.state, show: (cell, d) => showState(cell, d.state, d.reason) },
 		{ id: 'position', label: 'Head', num: true, value: (d) => d.position, show: (cell, d) => text(cell, number(d.position)) },
 		{ id: 'copies', label: 'In sync on', value: (d) => d.copies.length, show: (cell, d) => text(cell, d.copies.length > 0 ? names(d.copies) : 'no node') },
-		{ id: 'verified', label: 'Compared', value: (d) => d.verified?.at ?? 0, show: (cell, d) => { text(cell, d.compared.text); attr(cell, 'title', d.compared.title); cell.classList.toggle('bad', d.compared.bad); } },
-		{ id: 'snapshot', label: 'Snapshot', value: (d) => d.snapshot?.taken ?? 0, show: (cell, d) => { text(cell, d.snapshot ? `${bytes(d.snapshot.size)}, ${age(d.snapshot.taken)}` : '–'); attr(cell, 'title', d.snapshot ? `at position ${number(d.snapshot.position)}, ${full(d.snapshot.taken)}` : null); } },
+		{ id: 'verified', label: 'Compared', value: (d) => d.verified?.at ?? 0, show: (cell, d) => { text(cell, d.compared.text); cell.classList.toggle('bad', d.compared.bad); } },
+		{ id: 'snapshot', label: 'Snapshot', value: (d) => d.snapshot?.taken ?? 0, show: (cell, d) => text(cell, d.snapshot ? `${bytes(d.snapshot.size)}, ${age(d.snapshot.taken)}` : '–') },
 		{ id: 'drop', label: 'Actions', show: (cell, d) => { if (!cell.firstChild) cell.append(button('Drop…', { name: 'trash', kind: 'plain danger', 'aria-label': `Drop ${d.name}`, onclick: () => drop(d.name) })); } },
 	],
 });
@@ -52,8 +53,26 @@ live.on('cluster', ({ cluster }) => {
 	list.element.hidden = rows.length === 0;
 	text($('tally'), rows.length > 0 ? count(rows.length, 'database') : '');
 	list.mark(chosen);
+	showFacts(rows.find((d) => d.name === chosen));
 	if (chosen && !heads[chosen] && !$('one').hidden) choose(null);
 });
+
+// showFacts tells of the database that is open what the list has no room for.
+function showFacts(d) {
+	if (!d) return;
+	const v = d.verified;
+	const found = v && Object.entries(v.nodes).map(([id, n]) => [`${id} ${n.state}`, why(n)].filter(Boolean).join(': ')).sort();
+	const lines = [
+		['stopped', d.reason],
+		['in sync on', d.copies.join(', ') || 'no node'],
+		['compared', v ? `at position ${number(v.position)}, ${dateTime(v.at)}: ${found.join(', ')}` : 'not yet'],
+		['snapshot', d.snapshot ? `at position ${number(d.snapshot.position)}, ${dateTime(d.snapshot.taken)}, ${bytes(d.snapshot.size)}` : 'not yet'],
+	];
+	const key = lines.join('\n');
+	if ($('facts').dataset.key === key) return;
+	$('facts').dataset.key = key;
+	put($('facts'), listed(lines));
+}
 
 const fail = (err) => put($('trouble'), troubleBox(err, { dismiss: () => put($('trouble')) }));
 
@@ -101,7 +120,7 @@ async function choose(name) {
 }
 
 function showTables() {
-	put($('tables'), tables.map((t) => h('button', { type: 'button', 'aria-current': String(table?.name === t.name), onclick: () => showTable(t) }, h('span', { title: t.name }, t.name), t.type !== 'table' && h('small', {}, t.type))));
+	put($('tables'), tables.map((t) => h('button', { type: 'button', 'aria-current': String(table?.name === t.name), onclick: () => showTable(t) }, h('span', {}, t.name), t.type !== 'table' && h('small', {}, t.type))));
 	const found = tables.find((t) => t.name === table?.name) ?? tables[0];
 	if (found) showTable(found);
 	else put($('shown'), h('p', { class: 'nothing' }, 'It has no tables yet.'));
@@ -111,7 +130,7 @@ function showTable(t) {
 	table = t;
 	for (const b of $('tables').children) attr(b, 'aria-current', String(b.firstChild.textContent === t.name));
 	const views = [['rows', 'Rows', () => rowsOf(t)], ['columns', 'Columns', () => columnsOf(t)], ['indexes', `Indexes ${t.indexes.length}`, () => indexesOf(t)], ['sql', 'SQL', () => h('pre', { class: 'value', tabindex: '0' }, [t.sql, ...t.triggers.map((g) => g.sql)].join(';\n\n'))]];
-	put($('shown'), h('div', { class: 'choice', role: 'group', 'aria-label': 'What of the table' }, views.map(([id, label]) => button(label, { 'aria-pressed': String(view === id), onclick: () => {
+	put($('shown'), h('h3', { class: 'mono' }, t.name), h('div', { class: 'choice', role: 'group', 'aria-label': 'What of the table' }, views.map(([id, label]) => button(label, { 'aria-pressed': String(view === id), onclick: () => {
 		view = id;
 		showTable(t);
 	} }))), views.find(([id]) => id === view)[2]());

@@ -1,9 +1,10 @@
 // The grid of a result. It stays fast with any number of rows, because only those in
-// sight are in the page; arrow keys move, Enter opens a value, Ctrl+C copies it.
+// sight are in the page; arrow keys or a click choose a value, Enter or another click open it, Ctrl+C copies it.
 
 import { h, put, attr, icon, button, copy } from './dom.js';
 import { open } from './dialog.js';
 import { compare } from './table.js';
+import { number } from './format.js';
 import { figure, kindOf, shown, whole } from './values.js';
 
 const ROW = 28;
@@ -29,10 +30,14 @@ export class Grid {
 		this.#body.addEventListener('click', (e) => {
 			const td = e.target.closest('td[data-column]');
 			if (!td) return;
-			this.#active = { row: Number(td.parentElement.dataset.row), column: Number(td.dataset.column) };
+			const [row, column] = [Number(td.parentElement.dataset.row), Number(td.dataset.column)];
+			if (this.#active?.row === row && this.#active.column === column) {
+				if (String(getSelection()) === '') this.#open();
+				return;
+			}
+			this.#active = { row, column };
 			this.#render();
 		});
-		this.#body.addEventListener('dblclick', () => this.#open());
 		new ResizeObserver(() => this.#later()).observe(this.element);
 	}
 
@@ -82,7 +87,7 @@ export class Grid {
 		};
 		put(this.#cols, width(nr), widths.map(width));
 		this.#table.style.width = `${nr + widths.reduce((a, b) => a + b, 0)}px`;
-		put(this.#head, h('tr', {}, h('th', { class: 'nr', scope: 'col' }, '#'), columns.map((name, i) => h('th', { scope: 'col', class: this.#numbers[i] ? 'num' : null, title: [name, types[i]].filter(Boolean).join(' · ') },
+		put(this.#head, h('tr', {}, h('th', { class: 'nr', scope: 'col' }, '#'), columns.map((name, i) => h('th', { scope: 'col', class: this.#numbers[i] ? 'num' : null },
 			h('button', { type: 'button', onclick: () => this.#toggle(i) }, h('span', {}, name))))));
 		attr(this.#table, 'aria-rowcount', rows.length + 1);
 	}
@@ -130,7 +135,7 @@ export class Grid {
 			const active = this.#active?.row === i && this.#active.column === j;
 			const words = shown(v);
 			const kind = kindOf(v);
-			return h('td', { class: [kind === 'number' ? 'num' : kind, active && 'active'].filter(Boolean).join(' '), 'data-column': j, title: words.length > 40 ? words.slice(0, 400) : null }, words.length > 400 ? `${words.slice(0, 400)}…` : words);
+			return h('td', { class: [kind === 'number' ? 'num' : kind, active && 'active'].filter(Boolean).join(' '), 'data-column': j }, words.length > 400 ? `${words.slice(0, 400)}…` : words);
 		}));
 	}
 
@@ -169,7 +174,8 @@ export class Grid {
 	#open() {
 		if (!this.#active) return;
 		const b = button('Copy', { name: 'copy', onclick: () => copy(this.#value(), b) });
-		open({ title: this.#result.columns[this.#active.column], cancel: 'Close', wide: true, content: [h('pre', { class: 'value', tabindex: '0' }, this.#value()), h('div', {}, b)] });
+		const { row, column } = this.#active;
+		open({ title: this.#result.columns[column], cancel: 'Close', wide: true, content: [h('p', { class: 'small quiet' }, [this.#result.types?.[column], `row ${number(row + 1)}`].filter(Boolean).join(' · ')), h('pre', { class: 'value', tabindex: '0' }, this.#value()), h('div', {}, b)] });
 	}
 }
 

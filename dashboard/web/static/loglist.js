@@ -23,7 +23,7 @@ export class LogList {
 	#due = 0;
 	#window = h('div', { class: 'window' });
 	#space = h('div', { class: 'space' }, this.#window);
-	#scroller = h('div', { class: 'scroller', tabindex: '0', role: 'region', 'aria-label': 'Log lines' }, this.#space);
+	#scroller = h('div', { class: 'scroller', tabindex: '0', role: 'region', 'aria-label': 'Log lines: Enter opens one, arrow keys go to others', onkeydown: (e) => this.#key(e) }, this.#space);
 	#none = h('p', { class: 'nothing' }, 'No lines yet. What nodes report appears here as it happens.');
 	#pill = button('', { name: 'arrow-down', kind: 'pill', hidden: true, onclick: () => this.resume() });
 	#detail = h('div', { class: 'opened', hidden: true });
@@ -121,6 +121,32 @@ export class LogList {
 		this.#later();
 	}
 
+	// key opens the last line in sight; from there arrow keys go on.
+	#key(e) {
+		const step = { ArrowUp: -1, ArrowDown: 1 }[e.key];
+		let at = this.#shown.indexOf(this.#open);
+		if (e.key === 'Enter' && !this.#open) at = this.#next(Math.min(this.#shown.length, Math.floor((this.#scroller.scrollTop + this.#scroller.clientHeight) / this.#height())), -1);
+		else if (this.#open && step) at = this.#next(at, step);
+		else if (!this.#open || (e.key !== 'Enter' && e.key !== 'Escape')) return;
+		e.preventDefault();
+		const line = this.#shown[at];
+		if (!line || (step && line === this.#open)) return;
+		this.#show(line);
+		this.#reveal(at);
+	}
+
+	// next is the line beside one, past those that stand for others.
+	#next(at, step) {
+		do at += step; while (this.#shown[at]?.cut);
+		return at;
+	}
+
+	#reveal(at) {
+		const [s, height] = [this.#scroller, this.#height()];
+		if (at * height < s.scrollTop) s.scrollTop = at * height;
+		else if ((at + 1) * height > s.scrollTop + s.clientHeight) s.scrollTop = (at + 1) * height - s.clientHeight;
+	}
+
 	#later() {
 		this.#due ||= requestAnimationFrame(() => {
 			this.#due = 0;
@@ -153,7 +179,7 @@ export class LogList {
 		if (line.cut) return h('div', { class: 'logline cut' }, h('span', { class: 'rest' }, line.cut));
 		const words = attrsWords(line);
 		return h('div', { class: `logline ${line.level.toLowerCase()}${line === this.#open ? ' open' : ''}`, onclick: () => this.#show(line) },
-			h('time', { title: full(line.time) }, clock.format(moment(line.time))), h('span', { class: 'level' }, line.level), h('span', { class: 'node' }, line.node),
+			h('time', {}, clock.format(moment(line.time))), h('span', { class: 'level' }, line.level), h('span', { class: 'node' }, line.node),
 			h('span', { class: 'rest' }, h('span', { class: 'msg' }, this.#marked(line.msg)), words && h('span', { class: 'attrs' }, this.#marked(words))));
 	}
 

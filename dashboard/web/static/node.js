@@ -1,15 +1,16 @@
 // One node: how it is, its last quarter of an hour, its databases, commands and log.
 
-import { $, h, put, text, attr, button } from './dom.js';
+import { $, h, put, text, button } from './dom.js';
 import { start, showState } from './shell.js';
 import { Table } from './table.js';
 import { Chart } from './chart.js';
 import { LogList } from './loglist.js';
 import { History } from './history.js';
+import { hostLines, listed } from './host.js';
 import { troubleBox } from './dialog.js';
 import * as api from './api.js';
 import * as commanding from './commanding.js';
-import { age, bytes, dateTime, full, moment, number, percent, rate, span } from './format.js';
+import { age, bytes, dateTime, moment, number, percent, rate, span } from './format.js';
 
 const id = document.body.dataset.node;
 const live = start({ topics: ['commands', 'logs'], node: id });
@@ -27,8 +28,7 @@ function showFacts() {
 	if (!node) return;
 	const s = node.status;
 	showState($('state'), node.state);
-	attr($('state'), 'title', node.reason);
-	attr(text(facts.seen.value, age(node.last_seen)), 'title', full(node.last_seen));
+	put(facts.seen.value, age(node.last_seen), moment(node.last_seen) !== null && h('small', {}, ` ${dateTime(node.last_seen)}`));
 	text(facts.applied.value, number(s?.cursor));
 	text(facts.lag.value, node.lag_ms > 0 ? span(node.lag_ms) : 'none');
 	const dbs = (node.in_sync ?? []).filter((db) => !db.startsWith('_'));
@@ -41,7 +41,8 @@ function showFacts() {
 
 let reason = null;
 function showReason() {
-	const now = node.reason || Object.entries(node.status?.databases ?? {}).filter(([, d]) => d.reason).map(([db, d]) => `${db}: ${d.reason}`).join('\n');
+	const ill = Object.entries(node.status?.databases ?? {}).filter(([, d]) => d.reason).map(([db, d]) => `${db}: ${d.reason}`);
+	const now = [node.reason, ...ill.filter((words) => !node.reason?.includes(words))].filter(Boolean).join('\n');
 	if (now === reason) return;
 	reason = now;
 	put($('trouble'), now && troubleBox({ code: node.state, message: now }));
@@ -51,7 +52,7 @@ const databases = new Table({
 	label: 'Databases of this node', key: (d) => d.name, sort: 'name',
 	columns: [
 		{ id: 'name', label: 'Database', data: true, value: (d) => d.name, show: (cell, d) => { if (!cell.firstChild) cell.append(h('a', { href: `/databases?db=${encodeURIComponent(d.name)}` }, d.name)); } },
-		{ id: 'state', label: 'State', value: (d) => d.state, show: (cell, d) => { showState(cell, d.state); attr(cell, 'title', d.reason); } },
+		{ id: 'state', label: 'State', value: (d) => d.state, show: (cell, d) => showState(cell, d.state, d.reason) },
 		{ id: 'position', label: 'Position', num: true, value: (d) => d.position, show: (cell, d) => text(cell, number(d.position)) },
 		{ id: 'behind', label: 'Behind', num: true, value: (d) => d.behind, show: (cell, d) => text(cell, number(d.behind)) },
 		{ id: 'sync', label: 'In sync', value: (d) => (d.sync ? 'yes' : 'no') },
@@ -67,20 +68,16 @@ function showDatabases(heads) {
 	databases.set(rows);
 	databases.element.hidden = rows.length === 0;
 	noDatabases.hidden = rows.length > 0;
+	text(noDatabases, node.status ? 'It has no database.' : 'It has not said.');
 }
 
 function showHost() {
-	const s = node.status;
-	const f = s?.host;
-	const lines = [
-		['host', f?.hostname], ['system', f?.platform ? `${f.platform} · ${s.os}/${s.arch}` : s && `${s.os}/${s.arch}`], ['kernel', f?.kernel],
-		['processor', f && `${f.cores} cores · ${percent(f.cpu_percent)} · load ${rate(f.load1)}`], ['memory', f && `${bytes(f.memory_used)} of ${bytes(f.memory_total)}`],
-		['disk', f && `${bytes(f.disk_free)} free of ${bytes(f.disk_total)}`], ['up for', f && span(f.uptime_s * 1000)], ['sqlite', f?.sqlite], ['host power', s && (s.power ? 'allowed' : 'not allowed')],
-	].filter(([, v]) => v);
+	const s = node.status ?? undefined;
+	const lines = [...hostLines(s), ['host power', s && (s.power ? 'allowed' : 'not allowed')]];
 	const key = lines.map((l) => l.join(' ')).join('\n');
 	if ($('host').dataset.key === key) return;
 	$('host').dataset.key = key;
-	put($('host'), lines.length > 0 ? lines.map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)]) : h('dd', { class: 'quiet' }, 'It has not said.'));
+	put($('host'), s ? listed(lines) : h('dd', { class: 'quiet' }, 'It has not said.'));
 }
 
 // Its last quarter of an hour.

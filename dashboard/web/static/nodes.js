@@ -5,7 +5,8 @@ import { start, showState } from './shell.js';
 import { Table } from './table.js';
 import { open, troubleBox } from './dialog.js';
 import * as commanding from './commanding.js';
-import { age, bytes, count, full, moment, number, percent, rule, span } from './format.js';
+import { age, bytes, count, moment, number, percent, rule, span } from './format.js';
+import { hostLines, listed } from './host.js';
 
 const live = start();
 let cluster = null;
@@ -14,15 +15,15 @@ const table = new Table({
 	label: 'Nodes', key: (n) => n.id, sort: 'id', select: (keys) => bulk(keys),
 	columns: [
 		{ id: 'id', label: 'Node', value: (n) => n.id, show: showID, first: true },
-		{ id: 'state', label: 'State', value: (n) => n.state, show: showNodeState },
-		{ id: 'seen', label: 'Last seen', value: (n) => moment(n.last_seen), show: (cell, n) => attr(text(cell, age(n.last_seen)), 'title', full(n.last_seen)) },
+		{ id: 'state', label: 'State', value: (n) => n.state, show: (cell, n) => showState(cell, n.state, n.reason) },
+		{ id: 'seen', label: 'Last seen', tight: true, value: (n) => moment(n.last_seen), show: (cell, n) => text(cell, age(n.last_seen)) },
 		{ id: 'applied', label: 'Applied', num: true, value: applied, show: (cell, n) => text(cell, number(applied(n))) },
 		{ id: 'behind', label: 'Behind', num: true, value: behind, show: showLag },
 		{ id: 'cpu', label: 'CPU', num: true, value: cpu, show: (cell, n) => meter(cell, cpu(n)) },
 		{ id: 'memory', label: 'Memory', num: true, value: (n) => memory(n), show: (cell, n) => meter(cell, memory(n)) },
-		{ id: 'disk', label: 'Disk', num: true, value: (n) => disk(n), show: (cell, n) => meter(cell, disk(n), n.status?.host && `${bytes(n.status.host.disk_free)} free of ${bytes(n.status.host.disk_total)}`) },
-		{ id: 'os', label: 'System', value: (n) => system(n), show: (cell, n) => attr(text(cell, system(n) ?? '–'), 'title', n.status && `${n.status.os}/${n.status.arch} ${n.status.host?.kernel ?? ''}`) },
-		{ id: 'version', label: 'Version', data: true, value: (n) => n.status?.version },
+		{ id: 'disk', label: 'Disk', num: true, value: (n) => disk(n), show: (cell, n) => meter(cell, disk(n)) },
+		{ id: 'os', label: 'System', spare: true, value: (n) => system(n) },
+		{ id: 'version', label: 'Version', data: true, spare: true, value: (n) => n.status?.version },
 		{ id: 'labels', label: 'Labels', wide: true, value: (n) => words(n).join(' ') || null, show: showLabels },
 	],
 });
@@ -30,17 +31,6 @@ const table = new Table({
 function showID(cell, n) {
 	if (cell.firstChild) return;
 	cell.append(h('a', { class: 'mono', href: `/nodes/${encodeURIComponent(n.id)}` }, n.id));
-}
-
-function showNodeState(cell, n) {
-	showState(cell, n.state);
-	attr(cell, 'title', n.reason || null);
-	let why = cell.querySelector('.reason');
-	if (!n.reason) why?.remove();
-	else {
-		if (!why) cell.append((why = h('div', { class: 'reason small quiet' })));
-		text(why, n.reason);
-	}
 }
 
 // applied is the position up to which a node has everything: what it says now and then,
@@ -57,8 +47,10 @@ function applied(n) {
 }
 
 // behind is how many positions of the log a node lacks, at most: those of databases
-// that it is not at the head of.
+// that it is not at the head of. What a node that is away has is not known before it has
+// said so to this master.
 function behind(n) {
+	if (commanding.away(n) && !n.status) return null;
 	let lacks = 0;
 	for (const [db, head] of Object.entries(cluster?.heads ?? {})) {
 		lacks = Math.max(lacks, head.position - (n.acked?.[db] ?? 0));
@@ -68,18 +60,16 @@ function behind(n) {
 
 function showLag(cell, n) {
 	const lacks = behind(n);
-	text(cell, lacks === 0 ? '0' : `${number(lacks)} · ${span(n.lag_ms)}`);
-	attr(cell, 'title', lacks === 0 ? 'It has acknowledged everything' : 'Positions of the log that it has not acknowledged, and the age of the oldest');
+	put(cell, number(lacks), lacks > 0 && h('div', { class: 'small quiet' }, span(n.lag_ms)));
 }
 
-function meter(cell, value, hint) {
+function meter(cell, value) {
 	let bar = cell.querySelector('.meter');
 	if (!bar) put(cell, h('span'), (bar = h('span', { class: 'meter', 'aria-hidden': 'true' }, h('i'))));
 	text(cell.firstChild, percent(value));
 	bar.hidden = value === undefined || value === null;
 	bar.firstChild.style.width = `${Math.min(100, value ?? 0)}%`;
 	attr(bar, 'class', `meter${value >= 95 ? ' full' : value >= 80 ? ' high' : ''}`);
-	attr(cell, 'title', hint);
 }
 
 // What a node that is away said last of its load is no news.
@@ -98,7 +88,7 @@ function showLabels(cell, n) {
 	if (cell.dataset.labels === now.join('\n') && cell.firstChild) return;
 	cell.dataset.labels = now.join('\n');
 	attr(cell, 'class', now.length > 0 ? 'wide' : 'wide empty-cell');
-	put(cell, now.length > 0 ? h('span', { class: 'labels' }, now.map((w) => h('button', { type: 'button', class: 'label', title: `Show only ${w}`, onclick: () => search(w) }, w))) : '–');
+	put(cell, now.length > 0 ? h('span', { class: 'labels' }, now.map((w) => h('button', { type: 'button', class: 'label', 'aria-label': `${w}: show only these`, onclick: () => search(w) }, w))) : '–');
 }
 
 function search(word) {
@@ -146,14 +136,13 @@ function showCluster() {
 	showMaster(c.host);
 	text(facts.up.value, span(Date.now() - moment(c.started)));
 	text(facts.cluster.value, c.cluster.slice(0, 8));
-	attr(facts.cluster.value, 'title', c.cluster);
+	put($('machine'), listed([['cluster', c.cluster], ...hostLines(c)]));
 }
 
 // showMaster tells of the machine that the master runs on.
 function showMaster(host) {
 	const disk = host && share(host.disk_total - host.disk_free, host.disk_total);
 	put(facts.host.value, host ? `CPU ${percent(host.cpu_percent)}` : '–', host && h('small', {}, ` memory ${percent(share(host.memory_used, host.memory_total))} · disk ${percent(disk)}`));
-	attr(facts.host.value, 'title', host && `${host.hostname} · ${host.platform} · ${host.cores} cores · ${bytes(host.memory_used)} of ${bytes(host.memory_total)} · ${bytes(host.disk_free)} of ${bytes(host.disk_total)} free · up for ${span(host.uptime_s * 1000)}`);
 }
 
 live.on('sample', ({ sample }) => put(facts.writes.value, number(Math.round(sample.writes_s ?? 0)), h('small', {}, ' /s')));
@@ -187,7 +176,7 @@ live.on('cluster', (message) => {
 	const nodes = cluster.nodes ?? [];
 	empty.hidden = nodes.length > 0;
 	table.element.hidden = nodes.length === 0;
-	$('tools').hidden = nodes.length === 0;
+	$('tools').hidden = $('legend').hidden = nodes.length === 0;
 	table.set(nodes);
 	text($('tally'), tally(nodes));
 	showCluster();

@@ -1,14 +1,14 @@
 // Replication: the head of the log, how far every node has come in every database, who
 // is in sync, and how all that went in the last quarter of an hour.
 
-import { $, h, put, text, attr } from './dom.js';
+import { $, h, put, text } from './dom.js';
 import { start, showState } from './shell.js';
 import { Table } from './table.js';
 import { Chart, COLOURS } from './chart.js';
 import { History } from './history.js';
 import { troubleBox } from './dialog.js';
 import { age, bytes, count, number, rate, rule, span } from './format.js';
-import { copy } from './verified.js';
+import { why } from './verified.js';
 
 const live = start();
 
@@ -25,14 +25,19 @@ const table = new Table({
 	columns: [
 		{ id: 'db', label: 'Database', data: true, value: (r) => r.db },
 		{ id: 'node', label: 'Node', data: true, value: (r) => r.node, show: (cell, r) => { if (!cell.firstChild) cell.append(r.node === 'master' ? r.node : h('a', { href: `/nodes/${encodeURIComponent(r.node)}` }, r.node)); } },
-		{ id: 'state', label: 'State', value: (r) => r.state, show: (cell, r) => { showState(cell, r.state); attr(cell, 'title', r.reason); } },
+		{ id: 'state', label: 'State', value: (r) => r.state, show: (cell, r) => showState(cell, r.state, r.reason) },
 		{ id: 'sync', label: 'In sync', value: (r) => (r.sync ? 'yes' : 'no') },
 		{ id: 'position', label: 'Position', num: true, value: (r) => r.position, show: (cell, r) => text(cell, number(r.position)) },
 		{ id: 'behind', label: 'Behind', num: true, value: (r) => r.behind, show: (cell, r) => text(cell, number(r.behind)) },
-		{ id: 'equal', label: 'Compared', value: (r) => r.verified?.state ?? '', show: (cell, r) => { text(cell, r.verified ? `${r.verified.state}, ${age(r.at)}` : '–'); attr(cell, 'title', r.verified ? copy(r.verified) : null); cell.classList.toggle('bad', r.verified?.state === 'different'); } },
+		{ id: 'equal', label: 'Compared', value: (r) => r.verified?.state ?? '', show: showCompared },
 		{ id: 'lag', label: 'Lag', num: true, value: (r) => r.lag, show: (cell, r) => text(cell, r.lag > 0 ? span(r.lag) : '–') },
 	],
 });
+function showCompared(cell, r) {
+	put(cell, r.verified ? `${r.verified.state}, ${age(r.at)}` : '–', (r.verified?.tables?.length > 0 || r.verified?.reason) && h('div', { class: 'reason small quiet' }, why(r.verified)));
+	cell.classList.toggle('bad', r.verified?.state === 'different');
+}
+
 const none = h('p', { class: 'nothing' }, 'There is no database yet.');
 put($('table'), table.element, none);
 

@@ -1,8 +1,8 @@
 // What every page has: the live connection, the theme, the menu, and the keyboard.
 
-import { $, h, text, attr, icon, swap } from './dom.js';
+import { $, h, put, text, attr, icon, swap } from './dom.js';
 import { open } from './dialog.js';
-import { count, time } from './format.js';
+import { time } from './format.js';
 import { Live } from './live.js';
 
 // start connects a page. It says what it wants to hear; see Live.
@@ -56,8 +56,8 @@ function tally(live) {
 	live.on('cluster', ({ cluster }) => {
 		const nodes = cluster.nodes ?? [];
 		const there = nodes.filter((n) => n.state !== 'offline' && n.state !== 'stopped').length;
-		text(node, nodes.length === 0 ? '' : there === nodes.length ? String(there) : `${there}/${nodes.length}`);
-		attr(node, 'title', `${there} of ${count(nodes.length, 'node')} there`);
+		const words = nodes.length === 0 ? '' : there === nodes.length ? String(there) : `${there}/${nodes.length}`;
+		if (node.firstChild?.data !== words) put(node, words, words && h('span', { class: 'visually-hidden' }, ' there'));
 	});
 }
 
@@ -117,7 +117,7 @@ function keyboard() {
 }
 
 function help() {
-	const keys = [['/', 'Search or filter this page'], ['?', 'This help'], ['Esc', 'Close a dialog, leave a field'], ['Ctrl Enter', 'Run the SQL in the editor'],
+	const keys = [['/', 'Search or filter this page'], ['?', 'This help'], ['Esc', 'Close a dialog, leave a field'], ['Ctrl Enter', 'Run the SQL in the editor'], ['← → ↑ ↓', 'Move in a result, read a chart'], ['Enter', 'Open a value or a line of the log in full'],
 		...Object.entries(pages).map(([key, [, name]]) => [`g ${key}`, name])];
 	open({
 		title: 'Keyboard', cancel: 'Close',
@@ -135,9 +135,10 @@ export function state(name, word = name.replace('_', ' ')) {
 	return h('span', { class: `state state-${name}` }, icon(signs[name] ?? 'square'), h('span', {}, word));
 }
 
-// sameState says whether an element shows that state already.
-export function showState(cell, name) {
-	if (cell.dataset.state === name) return;
-	cell.dataset.state = name;
-	cell.replaceChildren(state(name));
+// showState writes a state into a cell, and beneath it the reason if there is one.
+export function showState(cell, name, reason) {
+	const key = [name, reason].filter(Boolean).join(': ');
+	if (cell.dataset.state === key) return;
+	cell.dataset.state = key;
+	put(cell, state(name), reason && h('div', { class: 'reason small quiet' }, reason));
 }

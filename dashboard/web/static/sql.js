@@ -13,6 +13,7 @@ import * as api from './api.js';
 import { count, dateTime, names, number, span } from './format.js';
 
 const MOST_ROWS = 10000;
+const MOST_NAMES = 4; // of nodes in a line
 const KEPT = 100; // entries of the history
 const asked = new URLSearchParams(location.search);
 
@@ -136,8 +137,7 @@ function show(ms, node) {
 	const last = results.findLastIndex((r) => r.columns?.length > 0);
 	at = last;
 	drawn = drawn && last >= 0 && results[last].rows.length > 0;
-	text($('outcome'), words(results, ms, node));
-	attr($('outcome'), 'title', answer.applied ? `applied by ${answer.applied.join(' ')}` : null);
+	put($('outcome'), words(results, ms, node), answer.applied?.length > MOST_NAMES && h('details', {}, h('summary', {}, 'all of them'), answer.applied.join(', ')));
 	$('result').hidden = last < 0;
 	if (last >= 0) showResult();
 }
@@ -147,7 +147,7 @@ function words(results, ms, node) {
 	const parts = [`${span(ms)}`];
 	if (results.length > 1) parts.unshift(count(results.length, 'statement'));
 	if (answer.applied) {
-		parts.push(`${count(changes, 'row')} changed`, `position ${number(answer.position)}`, answer.applied.length > 0 ? `applied by ${names(answer.applied)}` : 'applied by the master alone');
+		parts.push(`${count(changes, 'row')} changed`, `position ${number(answer.position)}`, answer.applied.length > 0 ? `applied by ${names(answer.applied, MOST_NAMES)}` : 'applied by the master alone');
 		if (answer.pending?.length > 0) parts.push(`pending ${names(answer.pending)}`);
 	} else if (answer.position) parts.push(`${node || 'master'} at position ${number(answer.position)}`);
 	return parts.join(' · ');
@@ -169,8 +169,8 @@ function showResult() {
 	viewButtons.forEach((b, i) => attr(b, 'aria-pressed', String(drawn === (i === 1))));
 	viewButtons[1].disabled = result.rows.length === 0;
 	put($('result-head'), h('h2', {}, count(result.rows.length, 'row'), h('span', { class: 'quiet small' }, result.ms === undefined ? '' : `  in ${rateMS(result.ms)}`)), h('div', { class: 'tools' }, which, h('div', { class: 'choice' }, viewButtons),
-		button('CSV', { name: 'download', title: 'Save what is shown as CSV', onclick: () => save('result.csv', 'text/csv', csv(grid.shown)) }),
-		button('JSON', { name: 'download', title: 'Save what is shown as JSON', onclick: () => save('result.json', 'application/json', json(grid.shown)) })));
+		button('CSV', { name: 'download', 'aria-label': 'CSV: save what is shown', onclick: () => save('result.csv', 'text/csv', csv(grid.shown)) }),
+		button('JSON', { name: 'download', 'aria-label': 'JSON: save what is shown', onclick: () => save('result.json', 'application/json', json(grid.shown)) })));
 	grid.show(result);
 	if (drawn) picture.show(result);
 	put($('result-body'), result.truncated && h('p', { class: 'note' }, icon('alert'), h('span', {}, `There are more rows than these ${number(result.rows.length)}. Ask for fewer with WHERE, or page with LIMIT and OFFSET.`)),

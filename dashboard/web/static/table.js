@@ -31,9 +31,10 @@ export class Table {
 	#onopen;
 	#name;
 
-	// columns: { id, label, num, data, wide, first, value(row), show(cell, row) }; value is
+	// columns: { id, label, num, data, wide, first, spare, tight, value(row), show(cell, row) }; value is
 	// what is sorted by and, without show, what is shown. On a phone a cell that is wide
-	// has a line of its own, and the first names the card.
+	// has a line of its own, and the first names the card; what is spare is left out where
+	// there is little room, and what is tight has one line.
 	// select(keys) is called when the choice changes, open(row) when a row is clicked.
 	constructor({ label, columns, key, sort, down = false, select, open, name = key }) {
 		this.#columns = columns;
@@ -56,7 +57,7 @@ export class Table {
 	}
 
 	#head(c) {
-		const th = h('th', { scope: 'col', role: 'columnheader', class: c.num ? 'num' : null });
+		const th = h('th', { scope: 'col', role: 'columnheader', class: [c.num && 'num', c.spare && 'spare'].filter(Boolean).join(' ') || null });
 		if (c.value) th.append(h('button', { type: 'button', onclick: () => this.#sortBy(c) }, c.label, icon('arrow-up')));
 		else th.append(c.label);
 		this.#heads.set(c, th);
@@ -130,7 +131,7 @@ export class Table {
 			tr.append(h('td', { class: 'tick', role: 'cell' }, r.tick));
 		}
 		for (const c of this.#columns) {
-			const td = h('td', { role: 'cell', class: [c.num && 'num', c.data && 'data', c.wide && 'wide', c.first && 'first'].filter(Boolean).join(' ') || null, 'data-label': c.label });
+			const td = h('td', { role: 'cell', class: [c.num && 'num', c.data && 'data', c.wide && 'wide', c.first && 'first', c.spare && 'spare', c.tight && 'nowrap'].filter(Boolean).join(' ') || null, 'data-label': c.label });
 			r.cells.push(td);
 			tr.append(td);
 		}

@@ -66,5 +66,8 @@
 
 	const wide = document.scrollingElement.scrollWidth - innerWidth;
 	if (wide > 0) faults.push(`the page is ${wide} px wider than the screen`);
+	for (const el of document.querySelectorAll('.scroll')) {
+		if (el.scrollWidth > el.clientWidth && innerWidth >= 1024) faults.push(`a table is ${el.scrollWidth - el.clientWidth} px wider than its place: ${what(el)}`);
+	}
 	return faults;
 })()
