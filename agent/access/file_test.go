@@ -57,11 +57,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	if n, ok := s.NodeByKey(key(1)); !ok || n.Labels["room"] != "lab1" {
 		t.Errorf("node: %+v, %v", n, ok)
 	}
-	info, err := os.Stat(filepath.Join(dir, file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode != 0o600 {
+	if mode := written(t, dir).Mode().Perm(); runtime.GOOS != "windows" && mode != 0o600 {
 		t.Errorf("mode of the file %04o", mode)
 	}
 	for _, secret := range []string{token, browser, alices, bobs} {
@@ -199,6 +195,16 @@ func none(t *testing.T, secret string, err error) error {
 	return err
 }
 
+// written is the file as it was last written: each time is another file.
+func written(t *testing.T, dir string) os.FileInfo {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
 func TestTimeOfUseIsSavedOnceAMinuteAndAtTheEnd(t *testing.T) {
 	t.Parallel()
 	dir, c, token, browser := filled(t)
@@ -208,11 +214,11 @@ func TestTimeOfUseIsSavedOnceAMinuteAndAtTheEnd(t *testing.T) {
 	verify(t, s, token)
 	first := c.Now()
 	same(t, "saved at once", used(), first)
-	saved := read(t, filepath.Join(dir, file))
+	is := written(t, dir)
 	c.Add(time.Minute - 1)
 	verify(t, s, token)
 	session(t, s, browser)
-	if !bytes.Equal(read(t, filepath.Join(dir, file)), saved) {
+	if !os.SameFile(written(t, dir), is) {
 		t.Error("saved within a minute")
 	}
 	same(t, "listed", s.Tokens("bob")[0].LastUsed, c.Now())
@@ -223,9 +229,9 @@ func TestTimeOfUseIsSavedOnceAMinuteAndAtTheEnd(t *testing.T) {
 	verify(t, s, token)
 	want(t, "close", s.Close(), nil)
 	same(t, "saved at the end", used(), c.Now())
-	saved = read(t, filepath.Join(dir, file))
+	is = written(t, dir)
 	want(t, "close", s.Close(), nil)
-	if !bytes.Equal(read(t, filepath.Join(dir, file)), saved) {
+	if !os.SameFile(written(t, dir), is) {
 		t.Error("saved without a reason")
 	}
 }
@@ -241,11 +247,14 @@ func TestPasswordIsHashedAnewWhenTheCostsHaveChanged(t *testing.T) {
 	if data := read(t, filepath.Join(dir, file)); bytes.Count(data, []byte("$m=16,t=2,p=1$")) != 1 || bytes.Count(data, []byte("$m=8,t=1,p=1$")) != 1 {
 		t.Errorf("not bob's hash alone is a new one:\n%s", data)
 	}
-	saved := read(t, filepath.Join(dir, file))
+	is := written(t, dir)
 	login(t, s, "bob", bobs, home)
-	if !bytes.Equal(read(t, filepath.Join(dir, file)), saved) {
+	if !os.SameFile(written(t, dir), is) {
 		t.Error("saved again")
 	}
+	c.Add(time.Minute)
+	login(t, s, "bob", bobs, home)
+	same(t, "last login on disk", open(t, dir, c).Users()[1].LastLogin, c.Now())
 	login(t, open(t, dir, c), "bob", bobs, home)
 }
 

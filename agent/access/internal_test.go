@@ -169,7 +169,13 @@ func TestFloodOfNamesAndAddressesFillsNoMemory(t *testing.T) {
 	t.Parallel()
 	th := newThrottle()
 	now := time.Unix(1e9, 0)
+	for range freeFailures {
+		th.begin(now, "alice", "a", false) // who tries all the time is not forgotten
+	}
 	for n := range 3 * maxTallies {
+		if _, wait := th.begin(now, "alice", "a", false); wait == 0 {
+			t.Fatalf("forgotten after %d others", n)
+		}
 		name, address := fmt.Sprintf("user%d", n), fmt.Sprint("address ", n)
 		for range freeFailures {
 			th.begin(now, name, address, true)

@@ -40,12 +40,11 @@ func (s *Store) compare(ctx context.Context, u user, known, strange bool, passwo
 	if known {
 		hash = u.Password
 	}
-	allowed := len(password) <= MaxPassword
-	if !allowed {
-		password = ""
+	if len(password) > MaxPassword {
+		password = "" // which nobody has either
 	}
 	err = s.hashing.do(ctx, strange, func() { right = hash.matches(password) })
-	return right && known && allowed, err
+	return right && known, err
 }
 
 // loggedIn notes where a user came from, and hashes his password anew if that is
@@ -80,7 +79,8 @@ func (s *Store) loggedIn(ctx context.Context, u user, password, address string) 
 }
 
 // addressOf is what attempts from somewhere are counted under: the address without
-// its port, and of IPv6 the network of 64 bits that one machine has to itself.
+// its port, and of IPv6 the network of 64 bits that one machine has to itself,
+// unless it is the one that all machines on a cable share.
 func addressOf(from string) string {
 	ip, err := netip.ParseAddr(from)
 	if err != nil {
@@ -91,7 +91,7 @@ func addressOf(from string) string {
 		ip = both.Addr()
 	}
 	ip = ip.Unmap().WithZone("")
-	if ip.Is6() && !ip.IsLoopback() {
+	if ip.Is6() && !ip.IsLinkLocalUnicast() {
 		return netip.PrefixFrom(ip, 64).Masked().String()
 	}
 	return ip.String()

@@ -139,6 +139,62 @@ func TestOneAddressWaitsWhateverNamesItTries(t *testing.T) {
 		t.Errorf("another address of the network: to wait %s", wait)
 	}
 	login(t, s, "bob", bobs, "[2001:db8:0:1::1]:1")
+	// But of those that all on a cable share, one.
+	for range 5 {
+		fail(t, s, "user9", "[fe80::1%eth0]:1")
+	}
+	if wait, _ := try(t, s, "bob", bobs, "fe80::1%eth1"); wait != time.Second {
+		t.Errorf("the same on a cable: to wait %s", wait)
+	}
+	login(t, s, "bob", bobs, "[fe80::2%eth0]:1")
+}
+
+func TestTurnThatIsNotTakenLapses(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(t)
+	for n := range 60 {
+		try(t, s, "alice", wrong, address(n))
+		c.Add(time.Second)
+	}
+	first, _ := try(t, s, "alice", alices, away)
+	for range 12 { // the attack goes on for an hour
+		c.Add(5 * time.Minute)
+		for n := range 3 {
+			try(t, s, "alice", wrong, address(n))
+		}
+	}
+	if wait, _ := try(t, s, "alice", alices, away); first == 0 || wait == 0 {
+		t.Errorf("to wait %s, after an hour %s", first, wait)
+	}
+}
+
+func TestSixteenAddressesOfAUserAreKnown(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(t)
+	known := func(from string) bool {
+		wait, _ := try(t, s, "alice", alices, from)
+		return wait == 0
+	}
+	for n := range 16 {
+		login(t, s, "alice", alices, address(n))
+		login(t, s, "alice", alices, "::ffff:192.0.2.1") // again and again
+	}
+	for range 300 {
+		try(t, s, "alice", wrong, address(100))
+		try(t, s, "alice", wrong, address(101))
+		c.Add(time.Second)
+	}
+	if known(address(0)) {
+		t.Error("a seventeenth address is known")
+	}
+	for n := 1; n < 16; n++ {
+		if !known(address(n)) {
+			t.Errorf("address %d of the last 16 is not known", n)
+		}
+	}
+	if !known(home) {
+		t.Error("the address that was used again and again is not known")
+	}
 }
 
 func TestWhoHasAnAccountDoesNotClearHisAddressByIt(t *testing.T) {

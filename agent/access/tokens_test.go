@@ -72,6 +72,7 @@ func TestTokenIsMadeWithinTheRightsOfItsUser(t *testing.T) {
 		{"for no possible database", "alice", "", access.Viewer, []string{"a b"}, time.Time{}, access.ErrInvalid},
 		{"an admin's with a limit that he can lift", "alice", "", access.Admin, []string{"shop"}, time.Time{}, access.ErrInvalid},
 		{"expired", "carol", "", access.Viewer, nil, c.Now(), access.ErrInvalid},
+		{"for ever and more", "carol", "", access.Viewer, nil, c.Now().AddDate(10_000, 0, 0), access.ErrInvalid},
 		{"with a label of two lines", "carol", "a\nb", access.Viewer, nil, time.Time{}, access.ErrInvalid},
 		{"with a long label", "carol", long, access.Viewer, nil, time.Time{}, access.ErrInvalid},
 	} {
