@@ -3,6 +3,7 @@ package access
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -211,6 +212,53 @@ func TestClockThatIsSetBackMakesNobodyWaitLonger(t *testing.T) {
 	now = now.Add(-24 * time.Hour)
 	if _, wait = th.begin(now, "alice", "b", true); wait > longestWait {
 		t.Errorf("then to wait %s", wait)
+	}
+}
+
+func TestNoListGrowsWithoutLimit(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.TempDir(), Options{Costs: Costs{MemoryKiB: 8, Time: 1, Threads: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Bootstrap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expires := time.Now().Add(time.Hour)
+	secret, _, err := s.Invite(Invitation{Uses: 1, Expires: expires})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := s.state.Load().clone()
+	for n := range maxUsers {
+		name := fmt.Sprint("user", n)
+		full.users[name] = user{User: User{Name: name, Role: Viewer}}
+	}
+	for n := range maxTokens {
+		id := fmt.Sprintf("%012x", n)
+		full.tokens[id] = token{Token: Token{ID: id, User: AdminName}}
+	}
+	for n := range maxInvitations {
+		id := fmt.Sprintf("%012x", n)
+		full.invitations[id] = invitation{Invitation: Invitation{ID: id, Expires: expires}}
+	}
+	for n := range maxNodes {
+		id := fmt.Sprint("node", n)
+		full.nodes[id] = Node{ID: id}
+	}
+	s.state.Store(full)
+	for what, add := range map[string]func() error{
+		"users":       func() error { return s.Add(t.Context(), User{Name: "alice", Role: Viewer}, "a good password") },
+		"tokens":      func() error { _, _, err := s.MakeToken(AdminName, "", Viewer, nil, expires); return err },
+		"invitations": func() error { _, _, err := s.Invite(Invitation{Uses: 1, Expires: expires}); return err },
+		"nodes":       func() error { _, err := s.Enrol(secret, "a", strings.Repeat("A", 56)); return err },
+		"databases": func() error {
+			return s.SetRole("user1", Viewer, make([]string, maxDatabases+1), "")
+		},
+	} {
+		if err := add(); !errors.Is(err, ErrTooMany) || !strings.Contains(err.Error(), "too many "+what) {
+			t.Errorf("one more of %s: %v", what, err)
+		}
 	}
 }
 
