@@ -98,7 +98,7 @@ type Log struct {
 type batch struct {
 	entries []Entry
 	sync    bool
-	done    bool
+	done    chan struct{} // closed when err is known
 	err     error
 }
 
@@ -240,36 +240,39 @@ func (l *Log) Append(ev Event) error {
 	if ev.Action == "" || ev.Outcome != OK && ev.Outcome != Denied && ev.Outcome != Failed {
 		return fmt.Errorf("%w: an event needs an action, and an outcome that is ok, denied or failed", ErrNotRecorded)
 	}
-	b := l.enqueue(ev)
-	l.writing.Lock() // while one batch is written, the next one gathers
-	defer l.writing.Unlock()
-	if b.done {
+	b, first := l.enqueue(ev)
+	if !first {
+		<-b.done
 		return b.err
 	}
+	l.writing.Lock() // while one batch is written, the next one gathers
+	defer l.writing.Unlock()
 	l.mu.Lock()
 	l.next = nil
 	l.mu.Unlock()
-	b.done = true
-	if b.err = l.put(b.entries, b.sync); b.err != nil {
-		b.err = fmt.Errorf("%w: %w", ErrNotRecorded, full(b.err))
-		return b.err
+	if err := l.put(b.entries, b.sync); err != nil {
+		b.err = fmt.Errorf("%w: %w", ErrNotRecorded, full(err))
 	}
-	l.retain(b.entries[0].Time)
-	return nil
+	close(b.done)
+	if b.err == nil {
+		l.retain(b.entries[0].Time)
+	}
+	return b.err
 }
 
-// enqueue adds an event to the batch that is written next.
-func (l *Log) enqueue(ev Event) *batch {
+// enqueue adds an event to the batch that is written next. Whoever is the first of a batch
+// writes it.
+func (l *Log) enqueue(ev Event) (b *batch, first bool) {
 	e := l.entry(ev)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.next == nil {
-		l.next = &batch{sync: l.o.Sync}
+	if first = l.next == nil; first {
+		l.next = &batch{sync: l.o.Sync, done: make(chan struct{})}
 	}
 	e.Time = l.now()
 	l.next.entries = append(l.next.entries, e)
 	l.next.sync = l.next.sync || !ev.Lazy
-	return l.next
+	return l.next, first
 }
 
 // entry is an event as it is kept.
@@ -312,7 +315,8 @@ func (l *Log) put(entries []Entry, sync bool) error {
 	case l.closed:
 		return errors.New("the log is closed")
 	}
-	if err := l.makeReady(entries[0].Time); err != nil {
+	end, err := l.makeReady(entries[0].Time)
+	if err != nil {
 		return err
 	}
 	head, lines := l.head, []byte(nil)
@@ -321,12 +325,7 @@ func (l *Log) put(entries []Entry, sync bool) error {
 		lines = seal(lines, &e)
 		head = link{e.N, e.Prev, e.Hash}
 	}
-	end, err := l.file.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	_, err = l.file.Write(lines)
-	if err == nil && sync {
+	if _, err = l.file.Write(lines); err == nil && sync {
 		err = l.file.Sync()
 	}
 	if err != nil {
@@ -352,23 +351,20 @@ func (l *Log) cutBack() error {
 	return nil
 }
 
-// makeReady has a file that takes the next entry. A segment ends by size, and by age too,
-// or what is removed with it would become far too old.
-func (l *Log) makeReady(now time.Time) error {
+// makeReady has a file that takes the next entry, at end. A segment ends by size, and by
+// age too, or what is removed with it would become far too old.
+func (l *Log) makeReady(now time.Time) (end int64, err error) {
 	if l.file != nil {
 		if err := l.cutBack(); err != nil {
-			return err
+			return 0, err
 		}
-		size, err := l.file.Seek(0, io.SeekEnd)
-		if err != nil {
-			return err
-		}
-		if size == 0 || size < l.o.SegmentBytes && now.Sub(l.begun) < l.o.MaxAge/12 {
-			return nil
+		end, err := l.file.Seek(0, io.SeekEnd)
+		if err != nil || end == 0 || end < l.o.SegmentBytes && now.Sub(l.begun) < l.o.MaxAge/12 {
+			return end, err
 		}
 		if l.lazy {
 			if err := l.file.Sync(); err != nil {
-				return err
+				return 0, err
 			}
 			l.lazy = false
 		}
@@ -376,16 +372,16 @@ func (l *Log) makeReady(now time.Time) error {
 	path := segmentPath(l.dir, l.head.n+1)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := exec.SyncDir(l.dir); err != nil {
-		return errors.Join(err, f.Close(), os.Remove(path))
+		return 0, errors.Join(err, f.Close(), os.Remove(path))
 	}
 	if l.file != nil {
 		l.file.Close() // all of it is on stable storage
 	}
 	l.file, l.check = f, time.Time{}
-	return nil
+	return 0, nil
 }
 
 // full marks an error that means that there is no space.

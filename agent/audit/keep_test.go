@@ -133,6 +133,8 @@ func TestReadWantsWhatTheFilterWants(t *testing.T) {
 		{audit.Filter{Outcome: audit.Denied}, []uint64{4}},
 		{audit.Filter{Since: start.Add(2 * time.Hour)}, []uint64{4, 5, 6}},
 		{audit.Filter{Since: start.Add(time.Hour), Until: start.Add(3 * time.Hour)}, []uint64{3, 4}},
+		{audit.Filter{Who: "bob", Until: start.AddDate(20000, 0, 0)}, []uint64{4, 5}},
+		{audit.Filter{Since: start.Add(3*time.Hour + 1)}, []uint64{6}},
 		{audit.Filter{After: 4}, []uint64{5, 6}},
 		{audit.Filter{Before: 3}, []uint64{1, 2}},
 		{audit.Filter{After: 2, Before: 5}, []uint64{3, 4}},
