@@ -91,6 +91,10 @@ func (s *Slave) applyCatalog(ctx context.Context, m *subjects.Message) error {
 		l.suspect(m)
 		return nil
 	}
+	if err := s.genuine(m); err != nil {
+		l.refuse(m, err)
+		return nil
+	}
 	for {
 		if err := s.awaitIdle(ctx); err != nil {
 			return err

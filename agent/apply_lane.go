@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type lane struct {
 	dropped  uint64         // messages dropped since it is not well
 	passed   uint64         // position of the last message that did not continue
 	suspects uint64         // how many of them since the last that did
+	forged   forgery        // the last message that would continue, if the master had written it
 	refused  bool           // the state comes from the master's answer to a join
 	asked    uint64         // position about which the master was asked again
 	seeding  bool           // it is to be replaced by a snapshot
@@ -192,6 +194,10 @@ func (l *lane) fitting(batch []*subjects.Message) []*subjects.Message {
 	for _, m := range batch {
 		switch at.Continues(l.db.Incarnation(), m) {
 		case exec.Next:
+			if err := l.s.genuine(m); err != nil {
+				l.refuse(m, err)
+				continue
+			}
 			fit = append(fit, m)
 			at = exec.Position{Number: m.Position, Chain: m.Header.Chain}
 		case exec.Broken:
@@ -224,6 +230,39 @@ func (l *lane) suspect(m *subjects.Message) {
 		l.s.log.Warn("a message does not continue the history of its database; not applied", "database", l.db.Name(),
 			"position", m.Position, "previous", m.Header.Prev, "applied", at.Number)
 	}
+}
+
+// forgery is a message that takes a place in the history of a database, and is not from
+// the master.
+type forgery struct {
+	position, prev uint64
+	why            error
+}
+
+// refuse notes a message that would continue what is applied, and is not from the
+// master. If the master has written another one for this place, that comes later; if it
+// has not, the heads will show that something is missing.
+func (l *lane) refuse(m *subjects.Message, why error) {
+	l.mu.Lock()
+	news := m.Position > l.passed
+	if news {
+		l.passed = m.Position
+	}
+	l.forged = forgery{m.Position, m.Header.Prev, why}
+	l.mu.Unlock()
+	if news {
+		l.s.forged(fmt.Sprintf("position %d of the log, database %s", m.Position, l.db.Name()), why)
+	}
+}
+
+// stuck says why nothing follows a position.
+func (l *lane) stuck(at uint64) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f := l.forged; f.why != nil && f.prev == at {
+		return fmt.Sprintf("what the log has after position %d, at %d, is not from the master: %v", at, f.position, f.why)
+	}
+	return fmt.Sprintf("the log does not continue from position %d", at)
 }
 
 // apply applies a batch and acknowledges what is in.

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -100,7 +101,11 @@ func (c *cluster) stopMaster() {
 
 func (c *cluster) startSlave(id string) *agent.Slave {
 	c.t.Helper()
-	s, err := agent.StartSlave(context.Background(), agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Power: c.power, Wallpaper: c.desktop, Version: "test", Logger: quiet()})
+	o := agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Power: c.power, Wallpaper: c.desktop, Version: "test", Logger: quiet()}
+	if c.opts.Sign != nil {
+		o.Trust = []ed25519.PublicKey{c.opts.Sign.Public()}
+	}
+	s, err := agent.StartSlave(context.Background(), o)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -1,6 +1,12 @@
 package agent
 
-import "time"
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/snapdb/snapdb/broker"
+)
 
 // Silence is for how long nothing may arrive of what a slave knows of.
 const Silence = silence
@@ -15,6 +21,12 @@ func (m *Master) Waiting(db string) int {
 	defer w.mu.Unlock()
 	return len(w.waiting)
 }
+
+// Conn is a connection with the master's rights, Wire the log over it, Term the running
+// term: what somebody has who has broken into the broker, but not into the key.
+func (m *Master) Conn() *nats.Conn  { return m.journal.conn() }
+func (m *Master) Wire() *broker.Log { return m.journal.reader() }
+func (m *Master) Term() uint64      { return m.journal.current() }
 
 // Impatient makes a master end idle transactions, long ones, and what runs in a
 // database that is dropped, sooner than usual.

@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,8 +32,9 @@ const (
 type fleet struct {
 	m       *Master
 	subs    []*nats.Subscription
-	joining sync.Mutex // held while a slave is let in: of two with one id the second is seen
-	advance bell       // rung when the cursor may have moved
+	joining sync.Mutex    // held while a slave is let in: of two with one id the second is seen
+	advance bell          // rung when the cursor may have moved
+	told    atomic.Uint64 // number of the last heads, if they are signed
 
 	mu          sync.Mutex // guards what follows
 	ledger      *ledger
@@ -137,7 +139,9 @@ func (f *fleet) run(ctx context.Context) {
 func (f *fleet) publishHeads() {
 	data, err := json.Marshal(f.heads())
 	if err == nil {
-		err = f.m.journal.conn().Publish(subjects.Heads, data)
+		msg := &nats.Msg{Subject: subjects.Heads, Data: data}
+		f.m.sign(msg, &subjects.SignedHeads{Cluster: f.m.journal.cluster, Body: data})
+		err = f.m.journal.conn().PublishMsg(msg)
 	}
 	if err != nil {
 		f.m.log.Warn("cannot publish heads", "error", err)
@@ -147,8 +151,12 @@ func (f *fleet) publishHeads() {
 // heads are the positions of all databases. The cursor is a position at which a
 // node that has them all is complete; it must be known before they are looked at.
 func (f *fleet) heads() subjects.HeadsMessage {
+	number := uint64(0)
+	if f.m.opts.Sign != nil {
+		number = f.told.Add(1)
+	}
 	cursor, _ := f.cursor()
-	return subjects.HeadsMessage{Term: f.m.journal.current(), Cursor: cursor, Heads: f.m.store.Heads()}
+	return subjects.HeadsMessage{Term: f.m.journal.current(), Cursor: cursor, Heads: f.m.store.Heads(), Number: number}
 }
 
 // cursor is a position up to which every database has all that the log has for

@@ -30,9 +30,19 @@ func (f *fleet) onJoin(msg *nats.Msg) {
 
 func (f *fleet) answerJoin(msg *nats.Msg, resp subjects.JoinResponse) {
 	resp.V = subjects.Version
+	signed := subjects.SignedJoin{Cluster: resp.Cluster, Session: resp.Session, Request: msg.Data}
+	if f.m.opts.Sign != nil {
+		resp.Successions = f.m.opts.Sign.Successions()
+		var asked subjects.JoinRequest
+		_ = json.Unmarshal(msg.Data, &asked) // nonsense is of nobody
+		signed.Node, signed.Boot = asked.ID, asked.Boot
+	}
 	data, err := json.Marshal(resp)
 	if err == nil {
-		err = msg.Respond(data)
+		signed.Answer = data
+		answer := &nats.Msg{Data: data}
+		f.m.sign(answer, &signed)
+		err = msg.RespondMsg(answer)
 	}
 	if err != nil {
 		f.m.log.Warn("cannot answer a join", "error", err)
@@ -242,25 +252,40 @@ func (f *fleet) compareOne(ctx context.Context, c *comparison, name string, has,
 				return err
 			}
 		}
-		if in {
+		unsigned := has.Position < head.Position && has.Position < f.unsigned()
+		if in && !unsigned {
 			c.applied[name] = has.Position
 			if has.Position < head.Position {
 				c.start = min(c.start, has.Position+1)
 			}
 			return nil
 		}
+		if in {
+			why = fmt.Sprintf("it is at position %d, and the log is signed from position %d on", has.Position, f.unsigned()+1)
+			break
+		}
 		if has.Position >= first {
 			return f.foreign(c, name, has, head, fmt.Sprintf("what it has applied at position %d is not what the log has there", has.Position))
 		}
 		why = fmt.Sprintf("it is at position %d, and the log begins at %d", has.Position, first)
-	case first <= head.Incarnation+1 || name != subjects.Catalog && head.Position == head.Incarnation:
+	case max(first, f.unsigned()+1) <= head.Incarnation+1 || name != subjects.Catalog && head.Position == head.Incarnation:
 		c.start = min(c.start, head.Incarnation+1) // of the catalog, 0, from the beginning
 		return nil
 	default:
-		why = fmt.Sprintf("it is new here, and the log begins at %d", first)
+		why = fmt.Sprintf("it is new here, and the log begins at %d", max(first, f.unsigned()+1))
 	}
 	c.reseed[name] = why
 	return f.offer(c, name, head)
+}
+
+// unsigned is the position up to which the log is of no use to slaves because it is not
+// signed: the master had no key then. A log begins with a claim, so one that is signed
+// since that is signed as a whole.
+func (f *fleet) unsigned() uint64 {
+	if f.m.opts.Sign == nil || f.m.opts.Sign.Since() <= 1 {
+		return 0
+	}
+	return f.m.opts.Sign.Since()
 }
 
 // offer names the snapshot of a database, or has one taken; of the catalog, its list.
@@ -270,7 +295,8 @@ func (f *fleet) offer(c *comparison, name string, head subjects.Head) error {
 	}
 	snap, ok := f.m.keeper.snaps.Newest(head.Incarnation)
 	switch {
-	case !ok:
+	case !ok, snap.Position < head.Position && snap.Position < f.unsigned():
+		snap = subjects.Snapshot{}
 		f.m.keeper.want(head.Incarnation)
 	case slices.Contains(c.damaged, snap.Digest):
 		f.m.keeper.doubt(head.Incarnation)

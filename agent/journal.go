@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/snapdb/snapdb/agent/signing"
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -32,9 +33,12 @@ type journal struct {
 	patience time.Duration // publishPatience
 	dial     []nats.Option // of the connection to the log
 	deposed  func(error)   // called when another master has taken over
+	sign     *signing.Key  // nil: nothing is signed
+	cluster  string
 
 	known atomic.Uint64 // position up to which everything is stored
 	term  atomic.Uint64 // changes under mu
+	last  atomic.Uint64 // the claim before; likewise
 
 	mu     sync.RWMutex // guards what follows; held for writing while a term is claimed
 	nc     *nats.Conn   // with the master's rights
@@ -85,19 +89,52 @@ func (j *journal) reclaim(ctx context.Context) error {
 	}
 	// A message without a name is no claim, and one of this master's own is a
 	// claim whose answer was lost.
-	if j.term.Load() != 0 && last.Position > j.term.Load() && last.Master != "" && last.Master != j.master {
+	if j.term.Load() != 0 && last.Position > j.term.Load() && last.Master != "" && last.Master != j.master && j.claimed(&last) {
 		err := fmt.Errorf("%w at position %d (%s): stop one of the two", errFenced, last.Position, last.Body)
 		j.deposed(err)
 		return err
 	}
-	term, err := j.wire.Claim(ctx, last.Position, j.master, j.claim)
+	var sig subjects.Signature
+	if j.sign != nil {
+		claim := subjects.SignedClaim{Cluster: j.cluster, Last: last.Position, Master: j.master, Body: j.claim}
+		sig = j.sign.Sign(claim.Bytes())
+	}
+	term, err := j.wire.Claim(ctx, last.Position, j.master, j.claim, sig)
 	if err != nil {
 		return fmt.Errorf("claim the log: %w", err)
 	}
+	j.last.Store(last.Position)
 	j.term.Store(term)
 	j.silent = false
 	j.learn(term)
 	return nil
+}
+
+// claimed says whether a message on db.epoch is of a master: of one that has the same
+// key, if claims are signed.
+func (j *journal) claimed(e *broker.Epoch) bool {
+	if j.sign == nil {
+		return true
+	}
+	claim := subjects.SignedClaim{Cluster: j.cluster, Last: e.Follows, Master: e.Master, Body: e.Body}
+	err := j.sign.Verify(e.Signature, claim.Bytes())
+	if err != nil {
+		j.log.Error("somebody else has published on db.epoch; passing over it", "position", e.Position, "error", err)
+	}
+	return err == nil
+}
+
+// genuine says whether a message of the log is of a master that has the same key, or of
+// the time before anything was signed.
+func (j *journal) genuine(m *subjects.Message) error {
+	if j.sign == nil || m.Position <= j.sign.Since() {
+		return nil
+	}
+	term := j.current()
+	if m.Position < term {
+		term = j.last.Load()
+	}
+	return genuine(m, term, j.cluster, j.sign.Verify)
 }
 
 // learn notes that everything up to a position is stored.
@@ -163,6 +200,10 @@ func (j *journal) publish(ctx context.Context, h *subjects.Header, body []byte) 
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	h.Term = j.term.Load()
+	if j.sign != nil {
+		l := subjects.SignedLog{Cluster: j.cluster, Header: *h, Body: body}
+		h.Signature = j.sign.Sign(l.Bytes())
+	}
 	return j.wire.Append(ctx, *h, body)
 }
 

@@ -111,7 +111,7 @@ func claimAs(t *testing.T, log *broker.Log, master string) {
 	t.Helper()
 	last, err := log.LastEpoch(limited(t))
 	if err == nil {
-		_, err = log.Claim(limited(t), last.Position, master, []byte("theirs"))
+		_, err = log.Claim(limited(t), last.Position, master, []byte("theirs"), subjects.Signature{})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/snapdb/snapdb/agent/blob"
 	"github.com/snapdb/snapdb/agent/lend"
+	"github.com/snapdb/snapdb/agent/signing"
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
@@ -51,8 +52,11 @@ type MasterOptions struct {
 	DiskReserve uint64
 	// FreeBytes measures free space; nil: exec.FreeBytes. Tests fill disks here.
 	FreeBytes func(dir string) (uint64, error)
-	Version   string // of snapdb, for people
-	Logger    *slog.Logger
+	// Sign is the key with which the log, heads, commands and answers to joins are signed;
+	// nil: nothing is.
+	Sign    *signing.Key
+	Version string // of snapdb, for people
+	Logger  *slog.Logger
 
 	patience patience // with clients; zero: the usual one
 	// publishPatience is the journal's; 0: the usual one. Tests shorten it.
@@ -185,12 +189,18 @@ func (m *Master) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode epoch: %w", err)
 	}
-	m.journal = &journal{log: m.log, broker: m.broker, master: m.boot, claim: claim, patience: m.opts.publishPatience, deposed: m.stepDown}
+	m.journal = &journal{log: m.log, broker: m.broker, master: m.boot, claim: claim, patience: m.opts.publishPatience, deposed: m.stepDown,
+		sign: m.opts.Sign, cluster: m.store.Identity().Cluster}
 	if m.opts.dial != nil {
 		m.journal.dial = m.opts.dial(m.broker)
 	}
 	if err := m.journal.open(ctx); err != nil {
 		return err
+	}
+	if m.opts.Sign != nil {
+		if err := m.opts.Sign.Begin(m.journal.current()); err != nil {
+			return err
+		}
 	}
 	m.goes(func(ctx context.Context) { m.wire.run(ctx, m.journal.conn(), subjects.NodeLog(subjects.MasterID)) })
 	ill, err := m.catchUp(ctx)

@@ -84,11 +84,11 @@ func (o *orders) Present(id string) (session uint64, reason string) { return o.m
 
 // Send gives a command to a node.
 func (o *orders) Send(ctx context.Context, id string, req *subjects.CtlRequest) (*subjects.CtlResponse, error) {
-	data, err := json.Marshal(req)
+	order, err := o.seal(id, req)
 	if err != nil {
 		return nil, fmt.Errorf("encode command: %w", err)
 	}
-	msg, err := o.m.journal.doors().RequestWithContext(ctx, subjects.NodeCtl(id), data)
+	msg, err := o.m.journal.doors().RequestMsgWithContext(ctx, order)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return nil, command.ErrAway
 	}
@@ -100,6 +100,27 @@ func (o *orders) Send(ctx context.Context, id string, req *subjects.CtlRequest) 
 		return nil, fmt.Errorf("read the node's answer: %w", err)
 	}
 	return resp, nil
+}
+
+// seal makes a message of a command, signed if the master has a key.
+func (o *orders) seal(id string, req *subjects.CtlRequest) (*nats.Msg, error) {
+	key := o.m.opts.Sign
+	if key != nil && req.ID == "" {
+		named := *req
+		named.ID, req = randomID(), &named // it cannot be given twice
+	}
+	data, err := json.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	msg := &nats.Msg{Subject: subjects.NodeCtl(id), Data: data}
+	if key == nil {
+		return msg, nil
+	}
+	c := subjects.SignedCommand{Cluster: o.m.journal.cluster, Key: key.ID(), Node: id, ID: req.ID, Op: req.Op,
+		Expires: time.Now().Add(subjects.CommandLife).UnixMilli(), Body: data}
+	msg.Header = subjects.EncodeSeal(subjects.Seal{Signature: key.Sign(c.Bytes()), Node: id, Expires: c.Expires})
+	return msg, nil
 }
 
 // answerJSON makes a door of a function of one JSON object to another.

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/blob"
+	"github.com/snapdb/snapdb/agent/signing"
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/broker/brokertest"
 	"github.com/snapdb/snapdb/exec"
@@ -35,6 +37,12 @@ type origin struct {
 	blobs *blob.Store
 	term  uint64
 	tls   *tls.Config // of the broker when it starts
+	told  uint64      // number of the last heads
+
+	// Set before anybody joins.
+	key      *signing.Key                                  // nil: nothing is signed
+	spoil    func(n int, request []byte, answer *nats.Msg) // changes the n-th answer to a join once it is signed
+	careless bool                                          // messages of the log are not signed, whatever else is
 
 	mu      sync.Mutex
 	joins   []subjects.JoinRequest
@@ -87,7 +95,7 @@ func (o *origin) serve(listen string) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	if o.term, err = o.log.Claim(ctx, last.Position, "origin", []byte("{}")); err != nil {
+	if o.term, err = o.log.Claim(ctx, last.Position, "origin", []byte("{}"), subjects.Signature{}); err != nil {
 		o.t.Fatal(err)
 	}
 	for subject, handle := range map[string]nats.MsgHandler{
@@ -111,6 +119,9 @@ func (o *origin) down() {
 // append stores a message in the origin's term.
 func (o *origin) append(h subjects.Header, body []byte) (uint64, error) {
 	h.Term = o.term
+	if o.key != nil && !o.careless {
+		h = sealed(o.key, "c1", h, body)
+	}
 	return o.log.Append(testContext(o.t), h, body)
 }
 
@@ -124,9 +135,12 @@ func (o *origin) heads() subjects.HeadsMessage {
 
 func (o *origin) publishHeads() {
 	o.t.Helper()
-	data, err := json.Marshal(o.heads())
+	h := o.heads()
+	o.told++
+	h.Number = o.told
+	data, err := json.Marshal(h)
 	if err == nil {
-		err = o.nc.Publish(subjects.Heads, data)
+		err = o.nc.PublishMsg(&nats.Msg{Subject: subjects.Heads, Data: data, Header: o.sign(&subjects.SignedHeads{Cluster: "c1", Body: data})})
 	}
 	if err != nil {
 		o.t.Fatal(err)
@@ -161,11 +175,25 @@ func (o *origin) onJoin(msg *nats.Msg) {
 	o.mu.Unlock()
 	data, err := json.Marshal(resp)
 	if err == nil {
-		err = msg.Respond(data)
+		out := &nats.Msg{Data: data, Header: o.sign(&subjects.SignedJoin{Cluster: resp.Cluster, Node: req.ID, Boot: req.Boot, Session: resp.Session, Request: msg.Data, Answer: data})}
+		if o.spoil != nil {
+			o.spoil(n, msg.Data, out)
+		}
+		err = msg.RespondMsg(out)
 	}
 	if err != nil {
 		o.t.Error(err)
 	}
+}
+
+// sign gives the headers of what is signed.
+func (o *origin) sign(what interface{ Bytes() []byte }) nats.Header {
+	if o.key == nil {
+		return nil
+	}
+	h := nats.Header{}
+	subjects.EncodeSignature(h, o.key.Sign(what.Bytes()))
+	return h
 }
 
 func (o *origin) onBlob(msg *nats.Msg) {
@@ -310,7 +338,11 @@ func (o *origin) write(name string, sqls ...string) uint64 {
 // start starts a slave that the test's end stops.
 func (o *origin) start(dir string) *agent.Slave {
 	o.t.Helper()
-	s, err := agent.StartSlave(o.t.Context(), agent.SlaveOptions{URL: o.b.URL(), ID: "snap1", Dir: dir, Version: "test", Logger: quiet()})
+	opts := agent.SlaveOptions{URL: o.b.URL(), ID: "snap1", Dir: dir, Version: "test", Logger: quiet()}
+	if o.key != nil {
+		opts.Trust = []ed25519.PublicKey{o.key.Public()}
+	}
+	s, err := agent.StartSlave(o.t.Context(), opts)
 	if err != nil {
 		o.t.Fatal(err)
 	}

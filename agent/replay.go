@@ -178,6 +178,10 @@ func (r *replay) next(msg *subjects.Message, d *exec.Database, at exec.Position)
 	inc := d.Incarnation()
 	switch at.Continues(inc, msg) {
 	case exec.Next:
+		if err := r.m.journal.genuine(msg); err != nil {
+			r.m.log.Error("passing over a message on the log that is not from a master", "database", d.Name(), "position", msg.Position, "reason", err)
+			return false
+		}
 		delete(r.torn, d.Name())
 		return true
 	case exec.Broken:

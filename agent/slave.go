@@ -3,6 +3,8 @@ package agent
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/snapdb/snapdb/agent/files"
 	"github.com/snapdb/snapdb/agent/lend"
+	"github.com/snapdb/snapdb/agent/signing"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -39,6 +42,10 @@ type SlaveOptions struct {
 	ID string
 	// Dir is the data directory.
 	Dir string
+	// Trust are the public keys of the master. With any, here or in the data directory from
+	// an earlier start, nothing is applied or done that the master has not signed; without,
+	// whoever answers is the master.
+	Trust []ed25519.PublicKey
 	// Labels are shown with the node and select it for commands.
 	Labels map[string]string
 	// Power powers the machine off on command; nil: such commands are refused.
@@ -90,6 +97,8 @@ type Slave struct {
 	shelf    *lend.Shelf
 	files    *files.Folder
 	host     *machine
+	guard    *guard                 // nil: whoever answers is the master
+	term     atomic.Uint64          // the newest known
 	leaving  atomic.Bool            // a command ends the node
 	spoilt   atomic.Pointer[string] // digest of a snapshot that did not arrive well
 	unseeded atomic.Int32           // attempts to replace copies that failed since one did not
@@ -165,7 +174,13 @@ func (s *Slave) begin() error {
 	}
 	s.log = s.log.With("node", s.id)
 	s.reader = newReader(s.store)
-	var err error
+	ring, err := signing.OpenRing(filepath.Join(s.o.Dir, "trusted.json"), s.o.Trust)
+	if err != nil {
+		return err
+	}
+	if !ring.Empty() {
+		s.guard = &guard{ring: ring, seen: map[[sha256.Size]byte]int64{}}
+	}
 	if s.labels, err = openLabels(s.o.Dir, s.o.Labels); err != nil {
 		return err
 	}
@@ -191,6 +206,9 @@ func (s *Slave) begin() error {
 	t := s.tasks
 	t.node, t.boot, t.nc, t.log, t.life = s.id, s.boot, s.nc, s.log, s.life
 	t.joined = func() bool { return s.current() != nil }
+	if s.guard != nil {
+		t.least = replayable
+	}
 	return nil
 }
 

@@ -66,6 +66,7 @@ type stay struct {
 	caught   bool              // it has had all heads of the join; guarded by Slave.mu
 	seeding  sync.WaitGroup    // of the goroutine that replaces copies
 	repeated map[string]uint64 // acknowledged with the last heads; of the heads' goroutine
+	heard    uint64            // number of the last heads; likewise
 }
 
 // join asks to be let in until it is. It returns nil without error when the
@@ -89,7 +90,7 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 			return s.enter(resp), nil
 		case errors.As(err, &refused) && first && refused.forGood():
 			return nil, err
-		case errors.As(err, &refused):
+		case errors.As(err, &refused), errors.Is(err, errNotBelieved):
 			s.setRefused(err.Error())
 		default:
 			if last := s.nc.LastError(); !s.nc.IsConnected() && last != nil {
@@ -119,8 +120,12 @@ func explain(err error) (unknown bool, explained error) {
 
 // ask is one attempt to join.
 func (s *Slave) ask() (*subjects.JoinResponse, error) {
+	nonce := ""
+	if s.guard != nil {
+		nonce = randomID()
+	}
 	req, err := json.Marshal(subjects.JoinRequest{
-		V: subjects.Version, ID: s.id, Boot: s.boot, Cluster: s.store.Identity().Cluster,
+		V: subjects.Version, ID: s.id, Boot: s.boot, Nonce: nonce, Cluster: s.store.Identity().Cluster,
 		Engine: s.store.Engine(), Version: s.o.Version, Databases: s.store.Heads(), Diverged: s.diverged(), Damaged: s.damaged(),
 	})
 	if err != nil {
@@ -138,6 +143,9 @@ func (s *Slave) ask() (*subjects.JoinResponse, error) {
 	var resp subjects.JoinResponse
 	if err := json.Unmarshal(msg.Data, &resp); err != nil {
 		return nil, fmt.Errorf("read answer to join: %w", err)
+	}
+	if err := s.admit(req, msg, &resp); err != nil {
+		return nil, err
 	}
 	if resp.Refused != nil {
 		return nil, &RefusedError{s.id, *resp.Refused}
@@ -172,8 +180,9 @@ func (s *Slave) setRefused(reason string) {
 
 // enter begins a session.
 func (s *Slave) enter(resp *subjects.JoinResponse) *stay {
-	ses := &stay{number: resp.Session, consumer: resp.Consumer, began: time.Now(), repeated: map[string]uint64{}}
+	ses := &stay{number: resp.Session, consumer: resp.Consumer, began: time.Now(), repeated: map[string]uint64{}, heard: resp.Heads.Number}
 	ses.term.Store(resp.Term)
+	s.term.Store(resp.Term)
 	ses.ctx, ses.leave = context.WithCancelCause(s.life)
 	if resp.Start > 0 {
 		ses.read.Store(resp.Start - 1)

@@ -72,6 +72,9 @@ func (s *Slave) obey(r micro.Request) {
 	req := new(subjects.CtlRequest)
 	resp := subjects.CtlResponse{Node: s.id, Boot: s.boot, State: subjects.CommandFailed}
 	op, err := s.readCommand(r.Data(), req)
+	if err == nil {
+		err = s.commanded(r.Headers(), r.Data(), req)
+	}
 	if err != nil {
 		resp.ID, resp.Op, resp.Reason = req.ID, req.Op, err.Error()
 		respondJSON(answer, resp)

@@ -86,6 +86,9 @@ func (w *headway) lag(now time.Time) time.Duration {
 // listen subscribes to what the master says of its heads.
 func (s *Slave) listen() error {
 	sub, err := s.nc.Subscribe(subjects.Heads, func(msg *nats.Msg) {
+		if s.current() == nil || !s.believe(msg) {
+			return
+		}
 		var h subjects.HeadsMessage
 		if err := json.Unmarshal(msg.Data, &h); err != nil {
 			s.log.Warn("unreadable heads", "error", err)
@@ -108,10 +111,14 @@ func (s *Slave) hear(h *subjects.HeadsMessage) {
 	switch {
 	case ses == nil || h.Term < ses.term.Load():
 		return // of a master that is no more
+	case s.guard != nil && h.Number <= ses.heard:
+		return // said before
 	}
+	ses.heard = h.Number
 	// The master begins a new term now and then without ending sessions. Another
 	// master cannot come without the connection being lost.
 	ses.term.Store(h.Term)
+	s.term.Store(h.Term)
 	s.noteHeads(h)
 	s.repeatAck(ses)
 	s.check()
@@ -278,7 +285,7 @@ func (s *Slave) gap(l *lane, at uint64) {
 	l.mu.Unlock()
 	s.mu.Unlock()
 	if again {
-		l.fail(subjects.StateStopped, fmt.Sprintf("the log does not continue from position %d", at))
+		l.fail(subjects.StateStopped, l.stuck(at))
 		return
 	}
 	s.leave(errGap)

@@ -42,6 +42,7 @@ type tasks struct {
 	life       context.Context // of everything that is under way
 	running    sync.WaitGroup
 	news       chan struct{} // holds a token when there is something to report
+	least      time.Duration // for which each is remembered, however many there are
 
 	mu      sync.Mutex
 	journal *command.Journal
@@ -108,7 +109,7 @@ func (t *tasks) write(k *task) error {
 	}
 	for len(t.order) > keptTasks {
 		old := t.byID[t.order[0]]
-		if !old.Reported || !old.Resp.State.Ended() {
+		if !old.Reported || !old.Resp.State.Ended() || time.Since(old.Accepted) < t.least {
 			break
 		}
 		delete(t.byID, t.order[0])

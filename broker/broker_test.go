@@ -103,7 +103,7 @@ func (m *master) claim() {
 	ctx := testContext(m.t)
 	last, err := m.log.LastEpoch(ctx)
 	if err == nil {
-		m.term, err = m.log.Claim(ctx, last.Position, "test", []byte("{}"))
+		m.term, err = m.log.Claim(ctx, last.Position, "test", []byte("{}"), subjects.Signature{})
 	}
 	if err != nil {
 		m.t.Fatal(err)
@@ -353,7 +353,7 @@ func TestRestartsAndCloseFromAllSides(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if _, err := log.Claim(testContext(t), 0, "test", nil); err != nil {
+	if _, err := log.Claim(testContext(t), 0, "test", nil, subjects.Signature{}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 4 {

@@ -56,7 +56,7 @@ func appendForever(dir, count string) error {
 	if err != nil {
 		return err
 	}
-	term, err := log.Claim(ctx, last.Position, "writer", nil)
+	term, err := log.Claim(ctx, last.Position, "writer", nil, subjects.Signature{})
 	if err != nil {
 		return err
 	}

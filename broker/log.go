@@ -56,6 +56,9 @@ type Epoch struct {
 	Position uint64 // the term; 0 if nobody ever claimed
 	Master   string // who claimed; "" if no master can have written the message
 	Body     []byte
+	// Of a claim that is signed: by whom, and the claim that it follows.
+	Signature subjects.Signature
+	Follows   uint64
 }
 
 // Log is the log as its only writer sees it.
@@ -180,17 +183,23 @@ func readAck(msg *nats.Msg) *ack {
 
 // Claim publishes body on db.epoch in the name of a master and returns its
 // sequence: the term in which that is the master. last is the epoch it follows:
-// of several who follow the same, one wins and the others get ErrFenced. A full
-// log is made a little larger: a log that nobody can claim cannot even be read.
-func (l *Log) Claim(ctx context.Context, last uint64, master string, body []byte) (uint64, error) {
-	term, err := l.publish(ctx, subjects.Epoch, nats.Header{subjects.HeaderMaster: {master}}, body, last)
+// of several who follow the same, one wins and the others get ErrFenced. A zero
+// signature is none. A full log is made a little larger: a log that nobody can claim
+// cannot even be read.
+func (l *Log) Claim(ctx context.Context, last uint64, master string, body []byte, sig subjects.Signature) (uint64, error) {
+	header := nats.Header{subjects.HeaderMaster: {master}}
+	if sig != (subjects.Signature{}) {
+		header[subjects.HeaderPrev] = []string{strconv.FormatUint(last, 10)}
+		subjects.EncodeSignature(header, sig)
+	}
+	term, err := l.publish(ctx, subjects.Epoch, header, body, last)
 	if !errors.Is(err, ErrLogFull) {
 		return term, err
 	}
 	if err := l.makeRoom(ctx); err != nil {
 		return 0, err
 	}
-	return l.publish(ctx, subjects.Epoch, nats.Header{subjects.HeaderMaster: {master}}, body, last)
+	return l.publish(ctx, subjects.Epoch, header, body, last)
 }
 
 // claimRoom is what a full log grows by for a claim.
@@ -222,7 +231,14 @@ func (l *Log) LastEpoch(ctx context.Context) (Epoch, error) {
 	if err != nil {
 		return Epoch{}, fmt.Errorf("%w: read last epoch: %w", ErrUnanswered, err)
 	}
-	return Epoch{Position: m.Sequence, Master: m.Header.Get(subjects.HeaderMaster), Body: m.Data}, nil
+	e := Epoch{Position: m.Sequence, Master: m.Header.Get(subjects.HeaderMaster), Body: m.Data}
+	if e.Signature, err = subjects.DecodeSignature(m.Header); err == nil && e.Signature != (subjects.Signature{}) {
+		e.Follows, err = strconv.ParseUint(m.Header.Get(subjects.HeaderPrev), 10, 64)
+	}
+	if err != nil {
+		e.Signature = subjects.Signature{} // of nobody
+	}
+	return e, nil
 }
 
 // Append stores a message of the log, fenced by h.Term, and returns its position

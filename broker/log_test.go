@@ -85,7 +85,7 @@ func TestOneOfManyClaimantsWins(t *testing.T) {
 		terms, errs := make([]uint64, len(logs)), make([]error, len(logs))
 		var wg sync.WaitGroup
 		for i, log := range logs {
-			wg.Go(func() { terms[i], errs[i] = log.Claim(testContext(t), last.Position, fmt.Sprint(i), nil) })
+			wg.Go(func() { terms[i], errs[i] = log.Claim(testContext(t), last.Position, fmt.Sprint(i), nil, subjects.Signature{}) })
 		}
 		wg.Wait()
 		winners := 0
@@ -200,7 +200,7 @@ func TestUnansweredPublishIsClearedUpByTheNextEpoch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := log.Claim(testContext(t), last.Position, "test", nil); err != nil {
+			if _, err := log.Claim(testContext(t), last.Position, "test", nil, subjects.Signature{}); err != nil {
 				t.Fatal(err)
 			}
 			position, found, err := log.Resolve(testContext(t), "lost", before+1)

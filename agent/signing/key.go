@@ -6,8 +6,7 @@
 //
 // # Keys follow each other
 //
-// A master has one [Key]. When it takes a new one it signs that with the old, and keeps
-// the public half of the old one. A node has a [Ring]: the keys that it trusts, and those
+// A master has one [Key]. A new one is signed with the old, whose public half is kept. A node has a [Ring]: the keys that it trusts, and those
 // that have been succeeded. A key that has been succeeded is good for old messages of the
 // log, which it has signed and which nobody signs again, and for nothing else: who finds
 // it later can neither let nodes in nor command them.
@@ -23,38 +22,17 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"sync"
 
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
 
-// Signer signs with one key.
-type Signer struct {
-	ID      subjects.KeyID
-	private ed25519.PrivateKey
-}
-
-func newSigner(private ed25519.PrivateKey) Signer {
-	return Signer{ID: subjects.KeyIDOf(public(private)), private: private}
-}
-
-func public(private ed25519.PrivateKey) ed25519.PublicKey {
-	return private.Public().(ed25519.PublicKey)
-}
-
-// Sign signs the Bytes of a Signed type of package subjects.
-func (s Signer) Sign(message []byte) subjects.Signature {
-	return subjects.Signature{Key: s.ID, Sig: [ed25519.SignatureSize]byte(ed25519.Sign(s.private, message))}
-}
-
 // Key is what a master signs with, kept in a file that only its user can read.
 type Key struct {
-	path string
-
-	mu     sync.RWMutex
-	signer Signer
-	kept   keyFile
+	path    string
+	id      subjects.KeyID
+	private ed25519.PrivateKey
+	kept    keyFile
 }
 
 // keyFile is the file.
@@ -69,9 +47,7 @@ func OpenKey(path string) (*Key, error) {
 	k := &Key{path: path}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		seed := make([]byte, ed25519.SeedSize)
-		rand.Read(seed)
-		return k, k.keep(keyFile{Seed: seed})
+		return k, k.keep(keyFile{Seed: newSeed()})
 	}
 	if err == nil {
 		err = k.read(data)
@@ -80,6 +56,17 @@ func OpenKey(path string) (*Key, error) {
 		return nil, fmt.Errorf("read signing key: %s: %w", path, err)
 	}
 	return k, nil
+}
+
+func newSeed() []byte {
+	seed := make([]byte, ed25519.SeedSize)
+	rand.Read(seed)
+	return seed
+}
+
+// public is the public half of the key that a seed makes.
+func public(seed []byte) ed25519.PublicKey {
+	return ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
 }
 
 // read takes what the file has.
@@ -98,16 +85,19 @@ func (k *Key) read(data []byte) error {
 	if len(f.Seed) != ed25519.SeedSize {
 		return fmt.Errorf("the seed has %d bytes, not %d", len(f.Seed), ed25519.SeedSize)
 	}
-	signer := newSigner(ed25519.NewKeyFromSeed(f.Seed))
-	next := []byte(public(signer.private))
+	next := []byte(public(f.Seed))
 	for _, s := range slices.Backward(f.Successions) {
 		if !slices.Equal(s.New, next) || !follows(&s) {
 			return errors.New("it does not say rightly which keys came before it")
 		}
 		next = s.Old
 	}
-	k.signer, k.kept = signer, f
+	k.use(f)
 	return nil
+}
+
+func (k *Key) use(f keyFile) {
+	k.id, k.private, k.kept = subjects.KeyIDOf(public(f.Seed)), ed25519.NewKeyFromSeed(f.Seed), f
 }
 
 // keep makes f the key, in the file first.
@@ -119,54 +109,50 @@ func (k *Key) keep(f keyFile) error {
 	if err != nil {
 		return fmt.Errorf("keep signing key: %w", err)
 	}
-	k.signer, k.kept = newSigner(ed25519.NewKeyFromSeed(f.Seed)), f
+	k.use(f)
 	return nil
 }
 
-// Signer signs with the key as it is now.
-func (k *Key) Signer() Signer {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	return k.signer
+// Rotate puts a new key in a file, signed by the one that was there. A master takes it
+// when it starts, and nodes learn of it when they join that. It is what nodes that are
+// enrolled from now on must trust.
+func Rotate(path string) (ed25519.PublicKey, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("find the signing key that is to be succeeded: %w", err)
+	}
+	k, err := OpenKey(path)
+	if err != nil {
+		return nil, err
+	}
+	f := keyFile{Seed: newSeed(), Since: k.kept.Since}
+	s := subjects.Succession{Old: k.Public(), New: public(f.Seed)}
+	s.Sig = ed25519.Sign(k.private, s.Bytes())
+	f.Successions = append(k.kept.Successions, s)
+	err = k.keep(f)
+	return k.Public(), err
 }
 
+// ID is the name of the public half.
+func (k *Key) ID() subjects.KeyID { return k.id }
+
 // Public is what nodes must trust.
-func (k *Key) Public() ed25519.PublicKey { return public(k.Signer().private) }
+func (k *Key) Public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
 
-// Sign signs with the key as it is now.
-func (k *Key) Sign(message []byte) subjects.Signature { return k.Signer().Sign(message) }
-
-// Rotate takes a new key, which the old one signs. Nodes learn of it when they join.
-func (k *Key) Rotate() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	seed := make([]byte, ed25519.SeedSize)
-	rand.Read(seed)
-	s := subjects.Succession{Old: public(k.signer.private), New: public(ed25519.NewKeyFromSeed(seed))}
-	s.Sig = ed25519.Sign(k.signer.private, s.Bytes())
-	return k.keep(keyFile{Seed: seed, Since: k.kept.Since, Successions: append(slices.Clone(k.kept.Successions), s)})
+// Sign signs the Bytes of a Signed type of package subjects.
+func (k *Key) Sign(message []byte) subjects.Signature {
+	return subjects.Signature{Key: k.id, Sig: [ed25519.SignatureSize]byte(ed25519.Sign(k.private, message))}
 }
 
 // Successions are how the key came to be the one that it is, oldest first.
-func (k *Key) Successions() []subjects.Succession {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	return k.kept.Successions
-}
+func (k *Key) Successions() []subjects.Succession { return k.kept.Successions }
 
-// Since is the position from which on every message of the log is signed, 0 while
-// nothing is.
-func (k *Key) Since() uint64 {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	return k.kept.Since
-}
+// Since is the position after which every message of the log is signed, 0 while nothing
+// is.
+func (k *Key) Since() uint64 { return k.kept.Since }
 
-// Begin notes the position from which on every message of the log is signed, unless that
-// is noted already.
+// Begin notes the position after which every message of the log is signed, unless that is
+// noted already. Nobody else may use the key meanwhile.
 func (k *Key) Begin(position uint64) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if k.kept.Since != 0 {
 		return nil
 	}
@@ -176,12 +162,10 @@ func (k *Key) Begin(position uint64) error {
 }
 
 // Verify says whether the master that has this key has signed a message, with this key or
-// one before it.
+// one before it. The error wraps those of [Ring.Verify].
 func (k *Key) Verify(sig subjects.Signature, message []byte) error {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	if own := public(k.signer.private); sig.Key == k.signer.ID {
-		return verify(own, sig, message)
+	if sig.Key == k.id {
+		return verify(k.Public(), sig, message)
 	}
 	for _, s := range k.kept.Successions {
 		if subjects.KeyIDOf(s.Old) == sig.Key {

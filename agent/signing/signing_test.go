@@ -22,6 +22,20 @@ func openKey(t testing.TB, path string) *signing.Key {
 	return k
 }
 
+// rotate succeeds a key, which is still good for signing.
+func rotate(t testing.TB, k *signing.Key, path string) *signing.Key {
+	t.Helper()
+	key, err := signing.Rotate(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := openKey(t, path)
+	if !next.Public().Equal(key) || k.Public().Equal(key) || k.ID() == next.ID() || next.ID() != subjects.KeyIDOf(key) {
+		t.Errorf("%v follows %v, and %v is in the file", subjects.KeyIDOf(key), k.ID(), next.ID())
+	}
+	return next
+}
+
 func openRing(t testing.TB, path string, trust ...ed25519.PublicKey) *signing.Ring {
 	t.Helper()
 	r, err := signing.OpenRing(path, trust)
@@ -48,11 +62,7 @@ func TestKeyIsMadeOnceAndStaysTheSame(t *testing.T) {
 		}
 	}
 	old := k.Sign(message)
-	for range 2 {
-		if err := k.Rotate(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	k = rotate(t, rotate(t, k, path), path)
 	again := openKey(t, path)
 	if !again.Public().Equal(k.Public()) || again.Since() != 7 || len(again.Successions()) != 2 || again.Sign(message) != k.Sign(message) {
 		t.Errorf("read again: since %d, %d successions", again.Since(), len(again.Successions()))
@@ -72,18 +82,15 @@ func TestKeyIsMadeOnceAndStaysTheSame(t *testing.T) {
 
 func TestSpoiltKeyIsRefusedWithTheReason(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
-	k := openKey(t, path)
-	if err := k.Rotate(); err != nil {
-		t.Fatal(err)
+	if _, err := signing.Rotate(path); err == nil {
+		t.Error("a key that is not there is succeeded")
 	}
+	rotate(t, openKey(t, path), path)
 	good, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := openKey(t, path+"2")
-	if err := other.Rotate(); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, openKey(t, path+"2"), path+"2")
 	foreign, err := os.ReadFile(path + "2")
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +134,8 @@ func TestSpoiltKeyIsRefusedWithTheReason(t *testing.T) {
 
 func TestRingFollowsSuccessions(t *testing.T) {
 	dir := t.TempDir()
-	k := openKey(t, filepath.Join(dir, "key"))
+	path := filepath.Join(dir, "key")
+	k := openKey(t, path)
 	first := k.Public()
 	ring := openRing(t, filepath.Join(dir, "ring"), first)
 	never := openRing(t, filepath.Join(dir, "never"))
@@ -138,11 +146,7 @@ func TestRingFollowsSuccessions(t *testing.T) {
 	if err := ring.Verify(old, message); err != nil {
 		t.Error(err)
 	}
-	for range 2 {
-		if err := k.Rotate(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	k = rotate(t, rotate(t, k, path), path)
 	sig := k.Sign(message)
 	if err := ring.Verify(sig, message); !errors.Is(err, signing.ErrUnknownKey) {
 		t.Errorf("before the ring has learnt of the new key: %v", err)
