@@ -105,7 +105,7 @@ func VerifyDir(ctx context.Context, dir string) (Report, error) {
 // untilStill verifies again when a segment was removed by its age meanwhile, but not for
 // ever.
 func untilStill(verify func() (Report, error)) (r Report, err error) {
-	for range 5 {
+	for range 20 {
 		if r, err = verify(); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
