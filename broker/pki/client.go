@@ -89,19 +89,17 @@ func checkVersion(s tls.ConnectionState) error {
 // and makes sure that it has certified the server.
 func (p pin) verify(shown []*x509.Certificate, now time.Time) error {
 	roots, others := x509.NewCertPool(), x509.NewCertPool()
-	found, why := false, fmt.Errorf("%w (wanted: %s)", ErrPin, p)
+	found := false
 	for _, c := range shown {
-		if pinOf(c) != p || !signedByItself(c) {
-			others.AddCert(c)
-		} else if err := checkTime(c, now); err != nil {
-			why = err
-		} else {
+		if pinOf(c) == p && signedByItself(c) {
 			roots.AddCert(c)
 			found = true
+		} else {
+			others.AddCert(c)
 		}
 	}
 	if !found {
-		return why
+		return fmt.Errorf("%w (wanted: %s)", ErrPin, p)
 	}
 	_, err := shown[0].Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: others, CurrentTime: now,

@@ -3,6 +3,7 @@ package pki_test
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -215,6 +216,9 @@ func TestOpenRefusesWhatItCannotTrustAndSaysWhatToDo(t *testing.T) {
 	text := read(t, filepath.Join(good, "ca.key"))
 	key, cert, _ := bytes.Cut(text, []byte("-----BEGIN CERT"))
 	cert = append([]byte("-----BEGIN CERT"), cert...)
+	serverCert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: firstCert(t, filepath.Join(good, "server.pem")).Raw})
+	ca, caKey := caOf(t, good)
+	notBridge := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sign(t, ca, firstCert(t, filepath.Join(other, "ca.pem")), &caKey.PublicKey, newKey(t)).Raw})
 	foreign := read(t, filepath.Join(other, "ca.pem"))
 
 	for name, test := range map[string]struct {
@@ -223,14 +227,16 @@ func TestOpenRefusesWhatItCannotTrustAndSaysWhatToDo(t *testing.T) {
 		want  error
 		says  string
 	}{
-		"CA lost":                   {func(dir string) error { return os.Remove(filepath.Join(dir, "ca.key")) }, 0, pki.ErrDamaged, "backup"},
-		"CA empty":                  {put(), 0, pki.ErrDamaged, "backup"},
-		"CA cut off":                {put(text[:len(text)-40]), 0, pki.ErrDamaged, "backup"},
-		"CA without certificate":    {put(key), 0, pki.ErrDamaged, "backup"},
-		"CA without key":            {put(cert), 0, pki.ErrDamaged, "backup"},
-		"certificate of another CA": {put(key, foreign), 0, pki.ErrDamaged, "another key"},
-		"certificate of a server":   {put(read(t, filepath.Join(good, "server.key")), read(t, filepath.Join(good, "server.pem"))), 0, pki.ErrDamaged, "backup"},
-		"not from the CA before":    {put(text, foreign, foreign), 0, pki.ErrDamaged, "before"},
+		"CA lost":                     {func(dir string) error { return os.Remove(filepath.Join(dir, "ca.key")) }, 0, pki.ErrDamaged, "backup"},
+		"CA empty":                    {put(), 0, pki.ErrDamaged, "backup"},
+		"CA cut off":                  {put(text[:len(text)-40]), 0, pki.ErrDamaged, "backup"},
+		"CA without certificate":      {put(key), 0, pki.ErrDamaged, "backup"},
+		"CA without key":              {put(cert), 0, pki.ErrDamaged, "backup"},
+		"certificate of another CA":   {put(key, foreign), 0, pki.ErrDamaged, "another key"},
+		"certificate of a server":     {put(read(t, filepath.Join(good, "server.key")), serverCert), 0, pki.ErrDamaged, "not that of a CA"},
+		"not from the CA before":      {put(text, foreign, foreign), 0, pki.ErrDamaged, "before"},
+		"not signed by the CA before": {put(text, notBridge, foreign), 0, pki.ErrDamaged, "before"},
+		"something after it":          {put(text, []byte("x")), 0, pki.ErrDamaged, "follows"},
 		"CA is a folder": {func(dir string) error {
 			return errors.Join(os.Remove(filepath.Join(dir, "ca.key")), os.Mkdir(filepath.Join(dir, "ca.key"), 0o700))
 		}, 0, pki.ErrDamaged, "not a file"},
