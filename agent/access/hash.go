@@ -19,9 +19,9 @@ type Costs struct {
 	Threads   uint8
 }
 
-// DefaultCosts are those that the OWASP Password Storage Cheat Sheet names first
-// for argon2id among its equal ones: 19 MiB, two passes, one lane. The 64 MiB of
-// RFC 9106 would be too much beside a database on a small machine.
+// DefaultCosts are the least that the OWASP Password Storage Cheat Sheet asks of
+// argon2id: 19 MiB, two passes, one lane. The 64 MiB and four lanes of RFC 9106's
+// second recommendation would be too much beside a database on a small machine.
 var DefaultCosts = Costs{MemoryKiB: 19 * 1024, Time: 2, Threads: 1}
 
 const (

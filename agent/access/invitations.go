@@ -135,7 +135,7 @@ func (s *Store) Enrol(secret, nodeID, publicKey string) (Node, error) {
 			return nil, ErrInvitation
 		}
 		was, has := st.nodes[nodeID]
-		if has && was.Invitation == id && was.Key == publicKey && was.Revoked.IsZero() {
+		if has && was.Invitation == id && was.Key == publicKey { // a revoked one has no invitation left
 			n = was
 			return nil, nil
 		}

@@ -51,6 +51,10 @@ func TestSessionEndsWhenItIsIdleOrOld(t *testing.T) {
 	idle, _ := openSession(t, s, "bob", bobs)
 	c.Add(12*time.Hour - 1)
 	session(t, s, idle)
+	c.Add(time.Second) // a use too soon after the last to be saved counts as well
+	session(t, s, idle)
+	c.Add(12*time.Hour - 1)
+	session(t, s, idle)
 	c.Add(12 * time.Hour)
 	_, err := s.Session(idle)
 	want(t, "idle", err, access.ErrExpired)

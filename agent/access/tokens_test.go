@@ -134,12 +134,13 @@ func TestOnlyTheExactSecretIsTaken(t *testing.T) {
 		_, err := s.Session(bad)
 		want(t, "session", err, access.ErrDenied)
 	}
-	for _, bad := range []string{"", "#", "nobody", "alice#" + token.ID, "bob#", "bob#" + strings.Repeat("0", 12), "bob#" + token.ID + "#"} {
+	browser := s.Sessions("bob")[0].ID
+	for _, bad := range []string{"", "#", "nobody", "alice#" + token.ID, "alice#" + browser, "nobody#" + browser, "bob#", "bob#" + strings.Repeat("0", 12), "bob#" + token.ID + "#"} {
 		_, err := s.Principal(bad)
 		want(t, "name "+bad, err, access.ErrDenied)
 	}
 	verify(t, s, secret)
-	for _, name := range []string{"bob", "bob#" + token.ID} {
+	for _, name := range []string{"bob", "bob#" + token.ID, "bob#" + browser} {
 		if p, err := s.Principal(name); err != nil || p.Name() != name {
 			t.Errorf("%s is %+v: %v", name, p, err)
 		}
