@@ -47,4 +47,20 @@
 // like one that found out by itself. What a damaged file cannot give any more is made
 // anew from nothing. A master finds what is wrong with its own files when it starts, and
 // makes them anew from a snapshot and the log (restore.go).
+//
+// # Who has said it
+//
+// A master with a key ([MasterOptions].Sign, package signing) signs what nodes act on:
+// messages of the log, claims, heads, commands, and its answers to joins with everything
+// in them, such as the digests of snapshots. Blobs need no signature, their digests are
+// in what is signed. A node that trusts a key (genuine.go) acts on nothing else: whoever
+// gets hold of the broker can then keep things from it, but tell it nothing. Three rules
+// make an old signature worthless: a message of the log has one place, after the message
+// whose chain it continues; heads are numbered; a command names its node and the end of
+// its life, and is remembered until then. Where a database cannot go on because what the
+// log has for it is not signed, the copy stops and says so.
+//
+// Statuses, acknowledgements and reports of nodes are not signed, nor are answers to
+// clients, nor what the master says of a comparison, which at worst has a copy replaced
+// by one that is signed for.
 package agent

@@ -221,6 +221,11 @@ func TestLogMessageIsAppliedOnlyAsTheMasterSignedIt(t *testing.T) {
 		t.Errorf("after foreign heads: %+v", st)
 	}
 	c.forge(subjects.Epoch, nats.Header{subjects.HeaderMaster: {"mallory"}}, []byte("{}"))
+	claim := subjects.SignedClaim{Cluster: cluster, Last: c.lastClaim(), Master: "mallory", Body: []byte("{}")}
+	claim.Last--
+	if _, err := c.m.Wire().Claim(testContext(t), c.lastClaim(), claim.Master, claim.Body, key.Sign(claim.Bytes())); err != nil {
+		t.Fatal(err)
+	}
 
 	// The master's own next message comes after all of them; its log has them when it
 	// starts again, too.
@@ -234,6 +239,25 @@ func TestLogMessageIsAppliedOnlyAsTheMasterSignedIt(t *testing.T) {
 	if got := c.rows("a", "SELECT count(*) FROM t"); got != "4" {
 		t.Errorf("%s rows", got)
 	}
+
+	// Another master with the same key is one.
+	claim = subjects.SignedClaim{Cluster: cluster, Last: c.lastClaim(), Master: "another", Body: []byte("{}")}
+	if _, err := c.m.Wire().Claim(testContext(t), claim.Last, claim.Master, claim.Body, key.Sign(claim.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	if reason := c.fails(subjects.CodeUnavailable, subjects.Request{DB: "a", SQL: "DELETE FROM t"}); !strings.Contains(reason, "another master has taken over") {
+		t.Errorf("after the claim of another master: %s", reason)
+	}
+}
+
+// lastClaim is the position of the newest message on db.epoch.
+func (c *cluster) lastClaim() uint64 {
+	c.t.Helper()
+	e, err := c.m.Wire().LastEpoch(testContext(c.t))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return e.Position
 }
 
 // order sends a command to a node with a seal, or without.
@@ -447,5 +471,24 @@ func TestAnswerToAJoinIsTakenOnlyFromTheMaster(t *testing.T) {
 	o.untilOnline(s)
 	if o.joinCount() != len(spoils)+1 {
 		t.Errorf("%d joins", o.joinCount())
+	}
+
+	// Heads with a number that was used before are not heard, whoever has signed them.
+	o.publishHeads()
+	again := o.heads()
+	again.Number, again.Cursor = o.told, 1<<40
+	data, err := json.Marshal(again)
+	if err == nil {
+		err = o.nc.PublishMsg(&nats.Msg{Subject: subjects.Heads, Data: data, Header: o.sign(&subjects.SignedHeads{Cluster: "c1", Body: data})})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	last = o.write("a", "INSERT INTO t VALUES (1)")
+	untilAt(t, s, "a", last)
+	o.publishHeads()
+	until(t, "the cursor moves", func() bool { return s.Status().Cursor >= last })
+	if at := s.Status().Cursor; at != last {
+		t.Errorf("the cursor is %d, the log ends at %d", at, last)
 	}
 }

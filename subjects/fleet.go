@@ -160,7 +160,7 @@ type StatusMessage struct {
 	Cursor    uint64                    `json:"cursor"` // everything up to here is applied
 	Databases map[string]DatabaseStatus `json:"databases"`
 	LagMS     int64                     `json:"lag_ms"`  // since it last had all heads; 0: has them
-	Foreign   uint64                    `json:"foreign"` // messages on Replicate that no master wrote
+	Foreign   uint64                    `json:"foreign"` // messages passed over because the master has not written or not signed them
 	Version   string                    `json:"version"`
 	Labels    map[string]string         `json:"labels,omitempty"`
 	Started   time.Time                 `json:"started"`

@@ -120,7 +120,9 @@ func DecodeSeal(m map[string][]string) (Seal, error) {
 // with its length, so that none runs into the next.
 type statement []byte
 
-func newStatement(what string) statement { return append(make(statement, 0, 256), "snapdb "+what+" 1\n"...) }
+func newStatement(what string) statement {
+	return append(make(statement, 0, 256), "snapdb "+what+" 1\n"...)
+}
 
 func (s statement) text(v string) statement {
 	return append(binary.BigEndian.AppendUint64(s, uint64(len(v))), v...)
@@ -214,4 +216,6 @@ type Succession struct {
 }
 
 // Bytes are what is signed.
-func (s *Succession) Bytes() []byte { return newStatement("key").text(string(s.Old)).text(string(s.New)) }
+func (s *Succession) Bytes() []byte {
+	return newStatement("key").text(string(s.Old)).text(string(s.New))
+}
