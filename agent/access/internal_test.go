@@ -310,6 +310,43 @@ func sample(t testing.TB) []byte {
 	return data
 }
 
+func TestContentsThatAreNeverWrittenAreRefused(t *testing.T) {
+	t.Parallel()
+	data := sample(t)
+	for what, spoil := range map[string]func(c *contents){
+		"nothing":                   nil,
+		"a user twice":              func(c *contents) { c.Users = append(c.Users, c.Users[0]) },
+		"a user's name":             func(c *contents) { c.Users[0].Name = "Admin" },
+		"a token without its user":  func(c *contents) { c.Tokens[0].User = "bob" },
+		"a token's id":              func(c *contents) { c.Tokens[0].ID = "x" },
+		"a token's hash":            func(c *contents) { c.Tokens[0].Hash = "" },
+		"a session without a user":  func(c *contents) { c.Sessions[0].User = "bob" },
+		"a session's hash":          func(c *contents) { c.Sessions[0].Hash = "" },
+		"a session named a token":   func(c *contents) { c.Sessions[0].ID = c.Tokens[0].ID },
+		"an invitation's uses":      func(c *contents) { c.Invitations[0].Used = 3 },
+		"an invitation's hash":      func(c *contents) { c.Invitations[0].Hash = "" },
+		"a node's id":               func(c *contents) { c.Nodes[0].ID = "master" },
+		"a node's invitation":       func(c *contents) { c.Nodes[0].Invitation = "" },
+		"a key that two nodes have": func(c *contents) { c.Nodes = append(c.Nodes, c.Nodes[0]); c.Nodes[1].ID = "b" },
+	} {
+		var e envelope
+		var c contents
+		if err := errors.Join(json.Unmarshal(data, &e), json.Unmarshal(e.Access, &c)); err != nil {
+			t.Fatal(err)
+		}
+		if spoil != nil {
+			spoil(&c)
+		}
+		body, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := decode(fmt.Appendf(nil, `{"version":1,"sha256":%q,"access":%s}`, sumOf(body), body)); (err == nil) != (spoil == nil) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // FuzzDecode reads files whose sum is right, so that what comes behind it is
 // reached, and the same bytes as a whole file.
 func FuzzDecode(f *testing.F) {

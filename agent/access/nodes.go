@@ -58,7 +58,7 @@ func (st *state) enrol(n Node) (revoked []Revoked, err error) {
 // put keeps a node with its key, which no other may have or have had.
 func (st *state) put(n Node) error {
 	was := st.nodes[n.ID]
-	if owner, ok := st.keys[n.Key]; ok && (owner != n.ID || !was.Revoked.IsZero() || was.Key != n.Key) {
+	if owner, ok := st.keys[n.Key]; ok && (owner != n.ID || !was.Revoked.IsZero()) {
 		return fmt.Errorf("key of node %s: %w: make a new key", n.ID, ErrEnrolled)
 	}
 	delete(st.keys, was.Key)

@@ -104,6 +104,10 @@ func TestMachineIsReplacedOnlyByAnInvitationForIt(t *testing.T) {
 	_, err = s.Enrol(any, "c", key(1))
 	want(t, "the key of a for c", err, access.ErrEnrolled)
 
+	other, _ := invite(t, s, access.Invitation{Uses: 9, Expires: hour(c)})
+	_, err = s.Enrol(other, "a", key(1))
+	want(t, "a again by another invitation", err, access.ErrEnrolled)
+
 	told := told(s)
 	forA, _ := invite(t, s, access.Invitation{Uses: 1, Expires: hour(c), Replace: "a", Labels: map[string]string{"room": "lab2"}})
 	_, err = s.Enrol(forA, "b", key(3))
