@@ -124,7 +124,7 @@ func TestOnlyTheExactSecretIsTaken(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", "snapdb_", "snapdb_" + token.ID, "snapdb_" + token.ID + "_", secret[:len(secret)-1] + last, secret[:len(secret)-1], secret + "0",
-		" " + secret, secret + "\n", strings.ToUpper(secret), strings.Replace(secret, token.ID, strings.Repeat("0", 12), 1),
+		" " + secret, secret + "\n", strings.Replace(secret, token.ID+"_", token.ID+"-", 1), strings.ToUpper(secret), strings.Replace(secret, token.ID, strings.Repeat("0", 12), 1),
 		session, strings.Replace(session, "snapdb-session_", "snapdb_", 1), long,
 	} {
 		_, err := s.VerifyToken(bad)
