@@ -11,8 +11,8 @@ import (
 )
 
 // web holds what the panel is made of: web/NAME.html and web/static/NAME.js are the
-// page NAME, web/layout.html is the frame of all pages, and everything else under
-// static is what pages share.
+// page NAME, web/layout.html is the frame of all pages, with the signs of
+// web/icons.html, and everything else under static is what pages share.
 //
 //go:embed web
 var web embed.FS
@@ -81,7 +81,7 @@ func (s *Server) pages() error {
 
 // webPage answers with a page.
 func (s *Server) webPage(p webPage, status int) (handler, error) {
-	t, err := template.ParseFS(web, "web/layout.html", "web/"+p.name+".html")
+	t, err := template.ParseFS(web, "web/layout.html", "web/icons.html", "web/"+p.name+".html")
 	if err != nil {
 		return nil, fmt.Errorf("parse page %s: %w", p.name, err)
 	}

@@ -27,7 +27,7 @@ export async function send(request) {
 }
 
 // whom names the nodes of a dialog, and says who is away.
-function whom(nodes) {
+export function whom(nodes) {
 	const gone = nodes.filter(away);
 	return [
 		h('div', { class: 'names', 'aria-label': 'For these nodes' }, nodes.map((n) => h('span', { class: 'inline' }, h('code', {}, n.id), state(n.state)))),
@@ -73,7 +73,7 @@ export class Plan {
 }
 
 // title names one node, or counts several.
-const title = (verb, nodes) => `${verb} ${nodes.length === 1 ? nodes[0].id : count(nodes.length, 'node')}`;
+export const title = (verb, nodes) => `${verb} ${nodes.length === 1 ? nodes[0].id : count(nodes.length, 'node')}`;
 
 // mustType is what has to be typed for what cannot be undone by a click: the name of
 // the one node, or how many they are.
@@ -135,7 +135,7 @@ export function label(nodes) {
 	const plan = new Plan(nodes, 'queue');
 	const has = [...new Set(nodes.flatMap((n) => Object.keys(n.status?.labels ?? {})))].sort();
 	const set = h('input', { class: 'mono', placeholder: 'room=lab1, floor=2', autocomplete: 'off', spellcheck: 'false' });
-	const drop = h('fieldset', { class: 'field' }, h('legend', {}, 'Remove'), h('div', { class: 'inline labels' }, has.map((key) => h('label', { class: 'inline' }, h('input', { type: 'checkbox', value: key }), h('code', {}, key)))));
+	const drop = h('fieldset', { class: 'field' }, h('legend', {}, 'Remove'), h('div', { class: 'spaced' }, has.map((key) => h('label', { class: 'inline' }, h('input', { type: 'checkbox', value: key }), h('code', {}, key)))));
 	return open({
 		title: title('Labels of', nodes), focus: set,
 		content: [whom(nodes), h('label', { class: 'field' }, h('span', {}, 'Set, as key=value, separated by commas'), set), has.length > 0 && drop, plan.element],
@@ -201,7 +201,7 @@ export function showOutcome(cell, record) {
 	if (cell.dataset.outcome === key) return;
 	cell.dataset.outcome = key;
 	const one = record.nodes.length === 1;
-	put(cell, h('span', { class: 'inline labels' }, now.map(([name, n]) => state(name, one ? name.replace('_', ' ') : `${n} ${name.replace('_', ' ')}`))));
+	put(cell, h('span', { class: 'spaced' }, now.map(([name, n]) => state(name, one ? name.replace('_', ' ') : `${n} ${name.replace('_', ' ')}`))));
 }
 
 // detail says what a command carries, for people.

@@ -1,6 +1,6 @@
 // The records of commands, what became of each on every node, and new ones.
 
-import { $, h, put, text, attr, button, copy } from './dom.js';
+import { $, h, put, text, attr, button, commandLine } from './dom.js';
 import { start, state, showState } from './shell.js';
 import { Table } from './table.js';
 import { open, troubleBox } from './dialog.js';
@@ -46,10 +46,7 @@ function showOp(cell, r) {
 const empty = h('div', { class: 'scroll', hidden: true }, h('div', { class: 'empty' },
 	h('h2', {}, 'No commands yet'),
 	h('p', {}, 'Whatever nodes are told to do is recorded here, with what each of them answered: from this panel, from the command line, or with nats.'),
-	h('div', { class: 'command-line' }, h('code', { tabindex: '0' }, 'snapdb node ping --all'), (() => {
-		const b = button('Copy', { name: 'copy', onclick: () => copy('snapdb node ping --all', b) });
-		return b;
-	})())));
+	commandLine('snapdb node ping --all')));
 const none = h('p', { class: 'nothing', hidden: true }, 'No command has these words.');
 const trouble = h('div');
 put($('list'), trouble, empty, table.element, none);
@@ -248,8 +245,8 @@ function give(op, found) {
 function harmless(op, list) {
 	const plan = new commanding.Plan(list);
 	return open({
-		title: `${commanding.verbs[op]}: ${count(list.length, 'node')}`,
-		content: [h('div', { class: 'names' }, list.map((n) => h('span', { class: 'inline' }, h('code', {}, n.id), state(n.state)))), plan.element],
+		title: commanding.title(op === 'info' ? 'Ask for the facts of' : commanding.verbs[op], list),
+		content: [commanding.whom(list), plan.element],
 		action: { label: commanding.verbs[op], run: () => commanding.send({ op, nodes: list.map((n) => n.id), args: {}, ...plan.request() }) },
 	});
 }

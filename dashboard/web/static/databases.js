@@ -1,7 +1,7 @@
 // The databases: made and dropped; and what is in one of them: its tables, their
 // columns and indexes, and their rows, paged and filtered.
 
-import { $, h, put, text, attr, button } from './dom.js';
+import { $, h, put, text, attr, button, commandLine } from './dom.js';
 import { start, showState } from './shell.js';
 import { Table } from './table.js';
 import { Grid } from './grid.js';
@@ -37,7 +37,7 @@ const list = new Table({
 	],
 });
 const empty = h('div', { class: 'scroll', hidden: true }, h('div', { class: 'empty' }, h('h2', {}, 'There is no database yet'),
-	h('p', {}, 'A database is one SQLite file on the master and on every slave. Make one here, or with SQL: '), h('code', {}, 'CREATE DATABASE SnapDB')));
+	h('p', {}, 'A database is one SQLite file on the master and on every slave. Make one here, or with SQL:'), commandLine("snapdb sql -c 'CREATE DATABASE SnapDB'")));
 put($('list'), empty, list.element);
 list.element.hidden = true;
 

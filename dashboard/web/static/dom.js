@@ -54,19 +54,31 @@ export function attr(el, name, value) {
 	return el;
 }
 
-// icon is a sign of icons.svg. It says nothing by itself: a word goes with it.
+// icon is a sign of those in the page, which need no master to be shown. It says nothing by itself: a word goes with it.
 export function icon(name) {
-	return s('svg', { class: 'icon', 'aria-hidden': 'true' }, s('use', { href: `/static/icons.svg#${name}` }));
+	return s('svg', { class: 'icon', 'aria-hidden': 'true' }, s('use', { href: `#i-${name}` }));
 }
 
 // swap makes an icon show another sign.
 export function swap(svg, name) {
-	attr(svg.firstElementChild, 'href', `/static/icons.svg#${name}`);
+	attr(svg.firstElementChild, 'href', `#i-${name}`);
 }
 
 // button makes one; label is its text, name its sign.
 export function button(label, { name, kind = '', square = false, ...attrs } = {}) {
 	return h('button', { type: 'button', class: `${kind}${square ? ' square' : ''}`.trim(), 'aria-label': square ? label : null, title: square ? label : null, ...attrs }, name && icon(name), square ? null : label);
+}
+
+// fact is a name over a value, which is not known yet.
+export function fact(name) {
+	const value = h('dd', {}, '–');
+	return { element: h('div', {}, h('dt', {}, name), value), value };
+}
+
+// commandLine shows what to type elsewhere, with a button that copies it.
+export function commandLine(line) {
+	const b = button('Copy', { name: 'copy', onclick: () => copy(line, b) });
+	return h('div', { class: 'command-line' }, h('code', { tabindex: '0' }, line), b);
 }
 
 // copy puts text into the clipboard and says so on the button for a moment.

@@ -39,6 +39,8 @@ live.on('cluster', ({ cluster }) => {
 	table.set(nodes);
 	table.element.hidden = nodes.length === 0;
 	none.hidden = nodes.length > 0;
+	$('folder-node').hidden = $('folder-go').hidden = nodes.length === 0;
+	ready();
 	if (first && nodes.length > 0) table.choose((asked.get('nodes') ?? '').split(',').filter((id) => nodes.some((n) => n.id === id)));
 	first = false;
 	const key = nodes.map((n) => n.id).join('\n');
@@ -94,7 +96,7 @@ async function take(chosen) {
 
 function ready() {
 	const chosen = table.chosen.size;
-	text($('chosen'), chosen > 0 ? `${count(chosen, 'node')} chosen` : 'choose at least one');
+	text($('chosen'), chosen > 0 ? `${count(chosen, 'node')} chosen` : nodes.length > 0 ? 'choose at least one' : '');
 	$('as-field').hidden = wallpaper();
 	text($('go').querySelector('span'), `${wallpaper() ? 'Set wallpaper' : 'Push'}${chosen > 0 ? ` ${wallpaper() ? 'of' : 'to'} ${count(chosen, 'node')}` : ''}`);
 	$('go').disabled = !file || chosen === 0 || (wallpaper() && problem !== '');

@@ -1,6 +1,6 @@
 // One node: how it is, its last quarter of an hour, its databases, commands and log.
 
-import { $, h, put, text, button } from './dom.js';
+import { $, h, put, text, button, fact } from './dom.js';
 import { start, showState } from './shell.js';
 import { Table } from './table.js';
 import { Chart } from './chart.js';
@@ -8,7 +8,6 @@ import { LogList } from './loglist.js';
 import { History } from './history.js';
 import { hostLines, listed } from './host.js';
 import { troubleBox } from './dialog.js';
-import * as api from './api.js';
 import * as commanding from './commanding.js';
 import { age, bytes, dateTime, moment, number, percent, rate, span } from './format.js';
 
@@ -17,10 +16,6 @@ const live = start({ topics: ['commands', 'logs'], node: id });
 let node = null;
 
 // What is above: state and position.
-const fact = (name) => {
-	const value = h('dd');
-	return { element: h('div', {}, h('dt', {}, name), value), value };
-};
 const facts = { seen: fact('Last seen'), applied: fact('Applied'), lag: fact('Lag'), sync: fact('In sync for'), up: fact('Process up for'), version: fact('Version'), labels: fact('Labels') };
 put($('facts'), Object.values(facts).map((f) => f.element));
 
@@ -85,7 +80,7 @@ const charts = {
 	cpu: { chart: new Chart({ label: 'CPU of the host', height: 120 }), of: (n) => n.cpu, format: percent, least: 10 },
 	rss: { chart: new Chart({ label: 'Memory of the process', height: 120 }), of: (n) => n.rss, format: bytes, least: 1e6 },
 	lag: { chart: new Chart({ label: 'Lag', height: 120 }), of: (n) => n.lag_ms, format: span, least: 10 },
-	ack: { chart: new Chart({ label: 'Time to the acknowledgement', height: 120 }), of: (n) => n.ack_ms, format: (v) => (v >= 1000 ? span(v) : `${rate(v)} ms`), least: 1 },
+	ack: { chart: new Chart({ label: 'Time to the acknowledgement', height: 120 }), of: (n) => n.ack_ms || null, format: (v) => (v >= 1000 ? span(v) : `${rate(v)} ms`), least: 1 },
 };
 for (const [name, c] of Object.entries(charts)) put($(name), c.chart.element);
 
@@ -99,7 +94,7 @@ const past = new History(live, { node: id, show: (samples, window) => {
 		text($(`${name}-now`), last === null || last === undefined ? '' : c.format(last));
 	}
 } });
-past.load().catch((err) => put($('trouble'), troubleBox(err, { dismiss: () => put($('trouble')) })));
+past.load().catch((err) => err.code !== 'not_found' && put($('trouble'), troubleBox(err, { dismiss: () => put($('trouble')) }))); // the page says that by itself
 
 // Its commands.
 const records = new Map();
@@ -153,10 +148,10 @@ async function give(act) {
 live.on('cluster', ({ cluster }) => {
 	node = (cluster.nodes ?? []).find((n) => n.id === id) ?? null;
 	for (const b of acts) b.disabled = node === null;
-	if (!node) {
-		put($('trouble'), troubleBox(new api.Refusal('not_found', `No node ${id} has ever joined this cluster, or it was forgotten.`)));
-		return;
-	}
+	$('unknown').hidden = node !== null;
+	$('actions').hidden = node === null;
+	$('known').hidden = node === null;
+	if (!node) return;
 	showFacts();
 	showDatabases(cluster.heads ?? {});
 	showHost();

@@ -1,6 +1,6 @@
 // The first page: every node as it is now, and commands to those that are chosen.
 
-import { $, h, put, text, attr, button, copy } from './dom.js';
+import { $, h, put, text, attr, button, commandLine, fact } from './dom.js';
 import { start, showState } from './shell.js';
 import { Table } from './table.js';
 import { open, troubleBox } from './dialog.js';
@@ -103,7 +103,7 @@ function narrow() {
 		const text = [n.id, n.state, system(n), n.status?.os, n.status?.arch, n.status?.version, n.status?.host?.hostname, ...words(n)].join(' ').toLowerCase();
 		return wanted.every((w) => text.includes(w));
 	});
-	none.hidden = table.shown > 0;
+	none.hidden = table.shown > 0 || wanted.length === 0;
 }
 
 const none = h('p', { class: 'nothing', hidden: true }, 'No node has these words in its id, state, system, version or labels.');
@@ -118,14 +118,9 @@ function tally(nodes) {
 }
 
 // The master and its log, above the nodes.
-const fact = (name) => {
-	const value = h('dd');
-	return { element: h('div', {}, h('dt', {}, name), value), value };
-};
 const facts = { head: fact('Log head'), writes: fact('Writes'), log: fact('Log on disk'), dbs: fact('Databases'), host: fact('Master’s machine'), ack: fact('Acknowledged when'), up: fact('Master up for'), cluster: fact('Cluster') };
 put($('cluster'), Object.values(facts).map((f) => f.element));
 for (const f of [facts.up, facts.cluster]) f.element.classList.add('minor');
-text(facts.writes.value, '–');
 
 function showCluster() {
 	const c = cluster;
@@ -149,9 +144,7 @@ live.on('sample', ({ sample }) => put(facts.writes.value, number(Math.round(samp
 
 // What to do when nobody has joined yet.
 function joinCommand(id) {
-	const line = `snapdb slave --nats ${document.body.dataset.nats} --id ${id} --data ${id}`;
-	const b = button('Copy', { name: 'copy', onclick: () => copy(line, b) });
-	return h('div', { class: 'command-line' }, h('code', { tabindex: '0' }, line), b);
+	return commandLine(`snapdb slave --nats ${document.body.dataset.nats} --id ${id} --data ${id}`);
 }
 
 const empty = h('div', { class: 'scroll', hidden: true }, h('div', { class: 'empty' },

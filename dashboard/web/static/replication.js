@@ -1,7 +1,7 @@
 // Replication: the head of the log, how far every node has come in every database, who
 // is in sync, and how all that went in the last quarter of an hour.
 
-import { $, h, put, text } from './dom.js';
+import { $, h, put, text, fact } from './dom.js';
 import { start, showState } from './shell.js';
 import { Table } from './table.js';
 import { Chart, COLOURS } from './chart.js';
@@ -12,13 +12,8 @@ import { why } from './verified.js';
 
 const live = start();
 
-const fact = (name) => {
-	const value = h('dd');
-	return { element: h('div', {}, h('dt', {}, name), value), value };
-};
 const facts = { head: fact('Log head'), term: fact('Term'), writes: fact('Writes'), log: fact('Log on disk'), first: fact('Log from'), snaps: fact('Snapshots'), sync: fact('In sync'), ack: fact('Acknowledged when') };
 put($('facts'), Object.values(facts).map((f) => f.element));
-text(facts.writes.value, '–');
 
 const table = new Table({
 	label: 'Position of every node in every database', key: (r) => `${r.db}\n${r.node}`, sort: 'db',
@@ -91,7 +86,7 @@ const past = new History(live, { show: (samples, window) => {
 	put(facts.writes.value, rate(last?.writes_s), h('small', {}, ' /s'));
 	charts.writes.show({ ...common, least: 4, series: [{ name: 'writes/s', points: samples.map((s) => [s.t, s.writes_s ?? null]) }] });
 	charts.bytes.show({ ...common, least: 1000, format: bytes, series: [{ name: 'log', points: samples.map((s) => [s.t, s.log_bytes ?? null]) }] });
-	charts.ack.show({ ...common, named: true, least: 1, format: ms, series: perNode(samples, (n) => (n.away && !n.ack_ms ? null : n.ack_ms)) });
+	charts.ack.show({ ...common, named: true, least: 1, format: ms, series: perNode(samples, (n) => n.ack_ms || null) });
 	charts.behind.show({ ...common, named: true, least: 4, series: perNode(samples, (n, s) => (n.away && !n.position ? null : Math.max(0, s.head - n.position))) });
 } });
 past.load().catch((err) => put($('trouble'), troubleBox(err, { dismiss: () => put($('trouble')) })));

@@ -30,6 +30,7 @@ let drawn = false;
 live.on('cluster', ({ cluster }) => {
 	const dbs = Object.keys(cluster.heads ?? {}).filter((name) => !name.startsWith('_')).sort();
 	options($('db'), [['', dbs.length > 0 ? 'none' : 'none yet'], ...dbs.map((d) => [d, d])], remembered('db') ?? dbs[0] ?? '');
+	attr($('sql'), 'placeholder', dbs.length > 0 ? 'SELECT …' : 'CREATE DATABASE SnapDB');
 	options($('node'), [['', 'master'], ...(cluster.nodes ?? []).map((n) => [n.id, n.state === 'online' ? n.id : `${n.id} (${n.state})`])], asked.get('node') ?? '');
 });
 
