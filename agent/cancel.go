@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
@@ -60,7 +61,11 @@ func because(ctx context.Context, err error) error {
 func ending(ctx context.Context) *subjects.Error { return exec.WireError(context.Cause(ctx)) }
 
 // onCancel stops what a session is executing.
-func (m *Master) onCancel(msg *nats.Msg) { m.sessions.cancel(string(msg.Data)) }
+func (m *Master) onCancel(msg *nats.Msg) {
+	if who, err := m.guard.caller(micro.Headers(msg.Header)); err == nil {
+		m.sessions.cancel(who.scope(string(msg.Data)))
+	}
+}
 
 // cancel ends the request that a session is executing, if there is one.
 func (s *sessions) cancel(name string) {

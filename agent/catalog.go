@@ -5,14 +5,23 @@ import (
 	"strings"
 	"time"
 
+	"github.com/snapdb/snapdb/agent/access"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
 
 // changeCatalog makes or drops a database on every node.
 func (h *handler) changeCatalog(cmd exec.Command) error {
-	if !h.writes {
-		return exec.ErrWrites
+	if err := h.mayWrite(); err != nil {
+		return err
+	}
+	if err := h.who.uses(cmd.Name); err != nil {
+		return err
+	}
+	if cmd.Verb == exec.DropDatabase {
+		if err := h.who.may(access.Administer); err != nil {
+			return err
+		}
 	}
 	if h.session != nil && h.session.tx != nil {
 		return subjects.Errorf(subjects.CodeTransaction, "CREATE and DROP DATABASE are not allowed inside a transaction")

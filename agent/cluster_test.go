@@ -32,17 +32,22 @@ type cluster struct {
 	power   agent.Power      // of slaves started from now on
 	desktop agent.Wallpaper  // likewise
 	clients []*client.Client // closed at the end
+
+	// Of a secured cluster.
+	user, secret string            // of who connects
+	tokens       map[string]string // of nodes, by id
 }
 
 // newCluster starts a master and slaves, and waits until all are in sync. Its end
 // is that all nodes that still run hold the same.
 func newCluster(t testing.TB, opts agent.MasterOptions, slaves ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir(), opts: opts, slaves: map[string]*agent.Slave{}}
+	c := &cluster{t: t, dir: t.TempDir(), opts: opts, slaves: map[string]*agent.Slave{}, tokens: map[string]string{}}
 	c.opts.Dir, c.opts.Listen, c.opts.Version = filepath.Join(c.dir, "master"), brokertest.Address(t), "test"
 	if c.opts.Logger == nil {
 		c.opts.Logger = quiet()
 	}
+	c.opts.Cheaply()
 	if c.opts.VerifyEvery == 0 {
 		c.opts.VerifyEvery = -1 // positions are those of the test's own writes
 	}
@@ -62,13 +67,55 @@ func (c *cluster) startMaster() {
 	if c.m, err = agent.StartMaster(testContext(c.t), c.opts); err != nil {
 		c.t.Fatal(err)
 	}
+	if c.opts.Secure {
+		c.takeOver()
+	}
 	c.c = c.connect()
+}
+
+// The admin of secured test clusters.
+const (
+	admin         = "admin"
+	adminPassword = "correct horse battery"
+)
+
+// takeOver changes the password of the first user, if it has just been made.
+func (c *cluster) takeOver() {
+	c.t.Helper()
+	if first := c.m.FirstPassword(); first != "" {
+		cl := c.connectAs(admin, first)
+		if err := cl.ChangePassword(testContext(c.t), first, adminPassword); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.user, c.secret = admin, adminPassword
+}
+
+// token invites a node, once.
+func (c *cluster) token(id string) string {
+	c.t.Helper()
+	if !c.opts.Secure {
+		return ""
+	}
+	if c.tokens[id] == "" {
+		made, err := c.c.Invite(testContext(c.t), subjects.InvitationRequest{})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.tokens[id] = made.Secret
+	}
+	return c.tokens[id]
 }
 
 // connect is one more client, closed at the end of the test.
 func (c *cluster) connect() *client.Client {
 	c.t.Helper()
-	cl, err := client.Connect(testContext(c.t), c.m.URL(), client.Options{Name: "test"})
+	return c.connectAs(c.user, c.secret)
+}
+
+func (c *cluster) connectAs(user, secret string) *client.Client {
+	c.t.Helper()
+	cl, err := client.Connect(testContext(c.t), c.m.URL(), client.Options{Name: "test", User: user, Secret: secret})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -101,7 +148,7 @@ func (c *cluster) stopMaster() {
 
 func (c *cluster) startSlave(id string) *agent.Slave {
 	c.t.Helper()
-	o := agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Power: c.power, Wallpaper: c.desktop, Version: "test", Logger: quiet()}
+	o := agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Token: c.token(id), Power: c.power, Wallpaper: c.desktop, Version: "test", Logger: quiet()}
 	if c.opts.Sign != nil {
 		o.Trust = []ed25519.PublicKey{c.opts.Sign.Public()}
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/snapdb/snapdb/agent/access"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -35,32 +37,10 @@ func (m *Master) openDoors() error {
 	if _, err := nc.Subscribe(subjects.Cancel, m.onCancel); err != nil {
 		return fmt.Errorf("open door %s: %w", subjects.Cancel, err)
 	}
-	for name, door := range map[string]struct {
-		subject string
-		handle  func(r *demand, answer reply)
-	}{
-		"exec":     {subjects.Exec, func(r *demand, answer reply) { m.request(r.data, true, answer) }},
-		"query":    {subjects.Query, func(r *demand, answer reply) { m.request(r.data, false, answer) }},
-		"info":     {subjects.ClusterInfo, m.behind(func(_ *demand, answer reply) { m.answerInfo(answer) })},
-		"metrics":  {subjects.ClusterMetrics, m.behind(func(_ *demand, answer reply) { m.answerMetrics(answer) })},
-		"forget":   {subjects.Forget, m.behind(func(r *demand, answer reply) { m.answerForget(r.data, answer) })},
-		"snapshot": {subjects.SnapshotTake, m.behind(answerJSON(m.ctx, m.keeper.snapshot))},
-		"verify":   {subjects.Verify, m.behind(answerJSON(m.ctx, m.verifier.verify))},
-		"verified": {subjects.Verified, m.behind(answerJSON(m.ctx, m.verifier.onReport))},
-		"copy":     {subjects.Copy, m.behind(m.answerCopy)},
-		"import":   {subjects.Import, m.behind(answerJSON(m.ctx, m.importer.answer))},
-		"blob":     {subjects.BlobGet, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},
-		"put":      {subjects.BlobPut, m.behind(m.answerPut)},
-		"send":     {subjects.CommandSend, m.behind(answerJSON(m.ctx, m.orders.send))},
-		"preview":  {subjects.CommandPreview, m.behind(answerJSON(m.ctx, m.orders.preview))},
-		"list":     {subjects.CommandList, m.behind(answerJSON(m.ctx, m.orders.list))},
-		"cancel":   {subjects.CommandCancel, m.behind(answerJSON(m.ctx, m.orders.cancel))},
-		"retry":    {subjects.CommandRetry, m.behind(answerJSON(m.ctx, m.orders.retry))},
-		"report":   {subjects.NodeReport("*"), m.behind(m.orders.onReport)},
-	} {
-		handle := micro.HandlerFunc(func(r micro.Request) {
-			door.handle(&demand{r.Subject(), r.Headers(), r.Data()}, answerTo(nc, r))
-		})
+	doors := m.doors()
+	maps.Copy(doors, newAdmin(m).doors())
+	for name, door := range doors {
+		handle := micro.HandlerFunc(func(r micro.Request) { m.enter(door, r, answerTo(nc, r)) })
 		if err := svc.AddEndpoint(name, handle, micro.WithEndpointSubject(door.subject)); err != nil {
 			return fmt.Errorf("open door %s: %w", door.subject, err)
 		}
@@ -68,8 +48,55 @@ func (m *Master) openDoors() error {
 	return nc.Flush()
 }
 
+// door is where requests come in.
+type door struct {
+	subject string
+	right   access.Right // that a user needs; 0: no user may
+	nodes   bool         // nodes may ask here
+	handle  func(r *demand, answer reply)
+}
+
+// doors are all of the master's. Rights to a database or a node are looked at where it
+// is known which one is meant.
+func (m *Master) doors() map[string]door {
+	return map[string]door{
+		"exec":     {subjects.Exec, access.Read, false, func(r *demand, answer reply) { m.request(r, true, answer) }},
+		"query":    {subjects.Query, access.Read, false, func(r *demand, answer reply) { m.request(r, false, answer) }},
+		"info":     {subjects.ClusterInfo, access.Read, false, m.behind(m.answerInfo)},
+		"metrics":  {subjects.ClusterMetrics, access.Read, false, m.behind(func(_ *demand, answer reply) { m.answerMetrics(answer) })},
+		"forget":   {subjects.Forget, access.Administer, false, m.behind(func(r *demand, answer reply) { m.answerForget(r.data, answer) })},
+		"snapshot": {subjects.SnapshotTake, access.Command, false, m.behind(answerJSON(m.ctx, m.keeper.snapshot))},
+		"verify":   {subjects.Verify, access.Command, false, m.behind(answerJSON(m.ctx, m.verifier.verify))},
+		"verified": {subjects.Verified, 0, true, m.behind(answerJSON(m.ctx, m.verifier.onReport))},
+		"copy":     {subjects.Copy, access.Read, false, m.behind(m.answerCopy)},
+		"import":   {subjects.Import, access.Write, false, m.behind(answerJSON(m.ctx, m.importer.answer))},
+		"blob":     {subjects.BlobGet, access.Read, true, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},
+		"put":      {subjects.BlobPut, access.Write, true, m.behind(m.answerPut)},
+		"send":     {subjects.CommandSend, access.Command, false, m.behind(answerJSON(m.ctx, m.orders.send))},
+		"preview":  {subjects.CommandPreview, access.Command, false, m.behind(answerJSON(m.ctx, m.orders.preview))},
+		"list":     {subjects.CommandList, access.Read, false, m.behind(answerJSON(m.ctx, m.orders.list))},
+		"cancel":   {subjects.CommandCancel, access.Command, false, m.behind(answerJSON(m.ctx, m.orders.cancel))},
+		"retry":    {subjects.CommandRetry, access.Command, false, m.behind(answerJSON(m.ctx, m.orders.retry))},
+		"report":   {subjects.NodeReport("*"), 0, true, m.behind(m.orders.onReport)},
+	}
+}
+
+// enter lets a request in, or says why not.
+func (m *Master) enter(d door, r micro.Request, answer reply) {
+	who, refused := m.guard.caller(r.Headers())
+	if refused == nil && !(d.nodes && who.node != "") {
+		refused = who.may(d.right)
+	}
+	if refused != nil {
+		respondError(answer, refused)
+		return
+	}
+	d.handle(&demand{who, r.Subject(), r.Headers(), r.Data()}, answer)
+}
+
 // demand is a request that came in at a door.
 type demand struct {
+	who     *caller
 	subject string
 	header  micro.Headers
 	data    []byte
@@ -102,20 +129,24 @@ func answerTo(nc *nats.Conn, r micro.Request) reply {
 
 // request handles SQL from any door. writes says whether the door allows them.
 // It never waits: unless the request is refused, another goroutine answers it.
-func (m *Master) request(data []byte, writes bool, answer reply) {
+func (m *Master) request(r *demand, writes bool, answer reply) {
 	req := new(subjects.Request)
-	if err := subjects.DecodeRequest(data, req); err != nil {
+	if err := subjects.DecodeRequest(r.data, req); err != nil {
 		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
 		return
 	}
-	if stmts := statements(req); writes && req.Session == "" && req.More == "" && exec.LooksLikeWrite(stmts[0].SQL) {
+	if err := r.who.uses(req.DB); err != nil {
+		respondError(answer, err)
+		return
+	}
+	if stmts := statements(req); writes && r.who.may(access.Write) == nil && req.Session == "" && req.More == "" && exec.LooksLikeWrite(stmts[0].SQL) {
 		if cmd, _, err := exec.ParseCommand(stmts[0].SQL); err == nil && cmd.Verb == exec.NoCommand {
 			m.write(m.ctx, nil, req, req.DB, stmts, respondWrite(answer))
 			return
 		}
 	}
 	limit := deadline(req, readPatience)
-	m.serve(answer, func() { m.handle(m.ctx, req, writes, limit, answer) })
+	m.serve(answer, func() { m.handle(m.ctx, r.who, req, writes, limit, answer) })
 }
 
 // maxRequests is how many requests are in service at a time, those that only
@@ -131,13 +162,13 @@ func (m *Master) serve(answer reply, job func()) {
 }
 
 // handle executes a request that may have to wait, in its own goroutine.
-func (m *Master) handle(ctx context.Context, req *subjects.Request, writes bool, limit time.Time, answer reply) {
-	h := &handler{m: m, ctx: ctx, req: req, writes: writes, limit: limit, db: req.DB}
+func (m *Master) handle(ctx context.Context, who *caller, req *subjects.Request, writes bool, limit time.Time, answer reply) {
+	h := &handler{m: m, ctx: ctx, who: who, req: req, writes: writes, limit: limit, db: req.DB}
 	if req.Session != "" {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		h.ctx = ctx
-		s, err := m.sessions.get(req.Session, cancel)
+		s, err := m.sessions.get(who.scope(req.Session), cancel)
 		if err != nil {
 			respondError(answer, err)
 			return
@@ -182,9 +213,10 @@ func encode(results []byte, resp *subjects.Response) []byte {
 type handler struct {
 	m       *Master
 	ctx     context.Context
+	who     *caller
 	req     *subjects.Request
 	session *session
-	writes  bool
+	writes  bool // at a door for them
 	limit   time.Time
 	db      string
 	out     subjects.Results
@@ -197,6 +229,9 @@ func (h *handler) run() error {
 	if h.req.More != "" {
 		at, err := h.m.reader.more(h.ctx, h.req.More, h.limit, &h.out)
 		h.outcome.position = at
+		return err
+	}
+	if err := h.who.uses(h.db); err != nil { // the session's, it may be
 		return err
 	}
 	if err := h.fresh(h.db); err != nil {
@@ -311,6 +346,9 @@ func (h *handler) atomic(stmts []subjects.Stmt) error {
 	// What cannot be prepared on a reader may need what the request itself makes.
 	we := exec.WireError(err)
 	if we.Code != subjects.CodeReadOnly && we.Code != subjects.CodeSyntax && we.Code != subjects.CodeDenied || !h.writes {
+		return err
+	}
+	if err := h.who.may(access.Write); err != nil {
 		return err
 	}
 	h.out.Reset()
@@ -444,6 +482,9 @@ func (h *handler) inTransaction(sql string, args []subjects.Value) (exec.Used, e
 		if code := exec.WireError(err).Code; code != subjects.CodeReadOnly && code != subjects.CodeDenied {
 			return used, err
 		}
+		if err := h.who.may(access.Write); err != nil {
+			return used, err
+		}
 		if err := t.acquire(h.ctx, h.limit); err != nil {
 			h.endTransaction()
 			return exec.Used{}, err
@@ -472,6 +513,9 @@ func (h *handler) command(cmd exec.Command) error {
 	case exec.CreateDatabase, exec.DropDatabase:
 		return h.changeCatalog(cmd)
 	case exec.Use:
+		if err := h.who.uses(cmd.Name); err != nil {
+			return err
+		}
 		d, err := h.m.store.Database(cmd.Name)
 		if err != nil {
 			return err
@@ -485,7 +529,7 @@ func (h *handler) command(cmd exec.Command) error {
 		h.db = d.Name()
 		return nil
 	case exec.ShowDatabases, exec.ShowSlaves, exec.ShowMasterStatus:
-		h.m.show(cmd.Verb, &h.out)
+		h.m.show(cmd.Verb, h.who, &h.out)
 		return nil
 	}
 	d, err := h.m.store.Database(h.db)
@@ -494,6 +538,17 @@ func (h *handler) command(cmd exec.Command) error {
 	}
 	h.outcome.position, err = h.m.reader.show(h.ctx, d, cmd, h.limit, &h.out)
 	return err
+}
+
+// mayWrite says why the request may not write, be it for the door or for who asks.
+func (h *handler) mayWrite() error {
+	if !h.writes {
+		return exec.ErrWrites
+	}
+	if err := h.who.may(access.Write); err != nil {
+		return err
+	}
+	return nil
 }
 
 // transactional executes BEGIN, COMMIT and ROLLBACK.
@@ -511,8 +566,10 @@ func (h *handler) transactional(verb exec.Verb) error {
 	}
 	switch verb {
 	case exec.Begin, exec.BeginImmediate:
-		if verb == exec.BeginImmediate && !h.writes {
-			return exec.ErrWrites
+		if verb == exec.BeginImmediate {
+			if err := h.mayWrite(); err != nil {
+				return err
+			}
 		}
 		w, err := h.m.writer(h.db)
 		if err != nil {
@@ -581,8 +638,9 @@ func (h *handler) commit() error {
 }
 
 // answerInfo says how the cluster is.
-func (m *Master) answerInfo(answer reply) {
+func (m *Master) answerInfo(r *demand, answer reply) {
 	info := m.Info(m.ctx)
+	info.Only(func(db string) bool { return r.who.uses(db) == nil })
 	data, err := encodeInfo(&info, subjects.MaxRequest)
 	if err != nil {
 		respondError(answer, exec.WireError(err))

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/snapdb/snapdb/agent/access"
 	"github.com/snapdb/snapdb/broker"
 )
 
@@ -33,6 +34,10 @@ func (m *Master) Term() uint64      { return m.journal.current() }
 func (o *MasterOptions) Impatient(idle, wanted, total, drop time.Duration) {
 	o.patience = patience{idle: idle, wanted: wanted, total: total, drop: drop, away: usualPatience().away}
 }
+
+// Cheaply makes a master hash passwords in no time, which many tests at once would have
+// to wait for.
+func (o *MasterOptions) Cheaply() { o.hashing = access.Costs{Time: 1, MemoryKiB: 8, Threads: 1} }
 
 // Hasty makes a master take clients that do not ask how their import is for gone soon.
 func (o *MasterOptions) Hasty(away time.Duration) {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/subjects"
@@ -18,12 +20,33 @@ import (
 const maxJoins = 16
 
 // connName is what a slave calls its NATS connection.
-func connName(id, boot string) string { return "snapdb slave " + id + " " + boot }
+func connName(id, boot string) string { return slaveConn + id + " " + boot }
+
+const slaveConn = "snapdb slave "
+
+// nodeOfConn is the id of the node whose connection has that name.
+func nodeOfConn(name string) (id string, ok bool) {
+	rest, is := strings.CutPrefix(name, slaveConn)
+	id, boot, ok := strings.Cut(rest, " ")
+	return id, is && ok && boot != "" && !strings.Contains(boot, " ") && subjects.CheckNodeID(id) == nil
+}
+
+// next is where a node asks for what its consumer has.
+func (m *Master) next(consumer string) string {
+	if m.guard == nil {
+		return "" // where it would ask anyway
+	}
+	return broker.NextOfGuest(consumer)
+}
 
 // onJoin answers a slave that wants in. It runs in a goroutine of its own,
 // because making a consumer waits for the broker.
 func (f *fleet) onJoin(msg *nats.Msg) {
-	if !f.m.admitter.do(func() { f.answerJoin(msg, f.join(f.m.ctx, msg.Data)) }) {
+	who, forbidden := f.m.guard.caller(micro.Headers(msg.Header))
+	if forbidden != nil {
+		return // no node waits for an answer
+	}
+	if !f.m.admitter.do(func() { f.answerJoin(msg, f.join(f.m.ctx, who, msg.Data)) }) {
 		f.answerJoin(msg, refuse(subjects.RefusedNotReady, "the master is stopping, or lets in %d slaves already: try again", maxJoins))
 	}
 }
@@ -53,7 +76,7 @@ func refuse(code subjects.RefusalCode, format string, args ...any) subjects.Join
 	return subjects.JoinResponse{Refused: &subjects.Refusal{Code: code, Reason: fmt.Sprintf(format, args...)}}
 }
 
-func (f *fleet) join(ctx context.Context, data []byte) subjects.JoinResponse {
+func (f *fleet) join(ctx context.Context, who *caller, data []byte) subjects.JoinResponse {
 	var req subjects.JoinRequest
 	if err := json.Unmarshal(data, &req); err != nil {
 		return refuse(subjects.RefusedInvalid, "not a join request: %v", subjects.PlainJSON(data, err))
@@ -63,6 +86,8 @@ func (f *fleet) join(ctx context.Context, data []byte) subjects.JoinResponse {
 	}
 	cluster := f.m.store.Identity().Cluster
 	switch {
+	case !who.is(req.ID):
+		return refuse(subjects.RefusedInvalid, "the node was let in as %s, and cannot join as %s", who.node, req.ID)
 	case req.V != subjects.Version:
 		return refuse(subjects.RefusedVersion, "the slave speaks version %d of the protocol, the master %d: use the same snapdb on both", req.V, subjects.Version)
 	case req.Boot == "":
@@ -175,6 +200,9 @@ func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster st
 	session := f.sessions // of no other master: they begin where its term does
 	f.mu.Unlock()
 	consumer := fmt.Sprintf("node-%s-%d", req.ID, session)
+	if f.m.guard != nil {
+		consumer += "-" + randomID() // whoever knows the name can read with it
+	}
 	wire := f.m.journal.reader()
 	if old != nil {
 		if err := wire.RemoveReader(ctx, old.consumer); err != nil {
@@ -198,7 +226,7 @@ func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster st
 	}
 	f.m.orders.dispatch.Kick()
 	f.m.log.Info("slave joined", "node", req.ID, "session", session, "start", c.start)
-	return subjects.JoinResponse{Cluster: cluster, Term: heads.Term, Session: session, Consumer: consumer, Start: c.start, Heads: heads,
+	return subjects.JoinResponse{Cluster: cluster, Term: heads.Term, Session: session, Consumer: consumer, Next: f.m.next(consumer), Start: c.start, Heads: heads,
 		Reseed: c.reseed, Snapshots: c.snapshots, Foreign: c.foreign, Catalog: c.catalog}
 }
 

@@ -129,7 +129,10 @@ func (i *importer) holds(db string) error {
 }
 
 // answer begins an import, or says how it is.
-func (i *importer) answer(ctx context.Context, req *subjects.ImportRequest) (*subjects.ImportResponse, error) {
+func (i *importer) answer(ctx context.Context, who *caller, req *subjects.ImportRequest) (*subjects.ImportResponse, error) {
+	if err := who.uses(req.DB); err != nil {
+		return nil, err
+	}
 	x, news, err := i.find(req)
 	if err != nil || news {
 		return &subjects.ImportResponse{Stage: subjects.ImportChecking}, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/snapdb/snapdb/exec"
@@ -78,11 +79,11 @@ func encodeInfo(info *subjects.ClusterInfoResponse, most int) ([]byte, error) {
 }
 
 // show answers SHOW DATABASES, SHOW SLAVES and SHOW MASTER STATUS.
-func (m *Master) show(verb exec.Verb, out *subjects.Results) {
+func (m *Master) show(verb exec.Verb, who *caller, out *subjects.Results) {
 	switch verb {
 	case exec.ShowDatabases:
 		out.Begin([]string{"database"})
-		for _, d := range m.store.Databases() {
+		for _, d := range m.databasesOf(who) {
 			row(out, d.Name())
 		}
 		out.End([]string{"text"}, 0, 0)
@@ -102,12 +103,17 @@ func (m *Master) show(verb exec.Verb, out *subjects.Results) {
 	case exec.ShowMasterStatus:
 		heads := m.fleet.heads()
 		out.Begin([]string{"database", "position", "chain", "incarnation", "term", "cluster"})
-		for _, d := range m.store.Databases() {
+		for _, d := range m.databasesOf(who) {
 			h := heads.Heads[d.Name()]
 			row(out, d.Name(), int64(h.Position), h.Chain, int64(h.Incarnation), int64(heads.Term), m.store.Identity().Cluster)
 		}
 		out.End([]string{"text", "integer", "text", "integer", "integer", "text"}, 0, 0)
 	}
+}
+
+// databasesOf are those that the caller may use.
+func (m *Master) databasesOf(who *caller) []*exec.Database {
+	return slices.DeleteFunc(m.store.Databases(), func(d *exec.Database) bool { return who.uses(d.Name()) != nil })
 }
 
 // row appends a row of strings and integers.

@@ -52,7 +52,7 @@ func TestEnrolledSlavesAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return m.fleet.join(limited(t), req).Refused
+		return m.fleet.join(limited(t), &caller{open: true}, req).Refused
 	}
 	if r := ask("another"); r == nil || r.Code != subjects.RefusedTooMany || !strings.Contains(r.Reason, "node forget") {
 		t.Errorf("%+v", r)

@@ -265,7 +265,10 @@ func (k *keeper) dropBlobs(ctx context.Context, from, to uint64) error {
 }
 
 // snapshot answers a request for one.
-func (k *keeper) snapshot(ctx context.Context, req *subjects.SnapshotRequest) (*subjects.Snapshot, error) {
+func (k *keeper) snapshot(ctx context.Context, who *caller, req *subjects.SnapshotRequest) (*subjects.Snapshot, error) {
+	if err := who.uses(req.DB); err != nil {
+		return nil, err
+	}
 	d, err := k.m.store.Database(req.DB)
 	if err != nil {
 		return nil, err

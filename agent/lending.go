@@ -11,12 +11,13 @@ import (
 
 // lendCopy answers a request for a copy of a database, which borrow finds, with why it
 // may be wrong.
-func lendCopy(shelf *lend.Shelf, data []byte, answer reply, borrow func(db string) (d *exec.Database, doubt string, err error)) {
+func lendCopy(shelf *lend.Shelf, who *caller, data []byte, answer reply, borrow func(db string) (d *exec.Database, doubt string, err error)) {
 	req := new(subjects.CopyRequest)
 	if err := subjects.DecodeStrict(data, req); err != nil {
 		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
 		return
 	}
+	req.ID = who.scope(req.ID)
 	chunk, err := lendPart(shelf, req, borrow)
 	if err != nil {
 		respondError(answer, exec.WireError(err))
@@ -50,7 +51,10 @@ func lendPart(shelf *lend.Shelf, req *subjects.CopyRequest, borrow func(db strin
 
 // answerCopy lends copies of the master's databases.
 func (m *Master) answerCopy(r *demand, answer reply) {
-	lendCopy(m.shelf, r.data, answer, func(db string) (*exec.Database, string, error) {
+	lendCopy(m.shelf, r.who, r.data, answer, func(db string) (*exec.Database, string, error) {
+		if err := r.who.uses(db); err != nil {
+			return nil, "", err
+		}
 		d, err := m.store.Database(db)
 		if err != nil {
 			return nil, "", err
@@ -69,7 +73,7 @@ func (m *Master) answerCopy(r *demand, answer reply) {
 // answerCopy lends copies of this node's databases.
 func (s *Slave) answerCopy(data []byte, answer reply) {
 	taken := s.crew.do(func() {
-		lendCopy(s.shelf, data, answer, func(db string) (*exec.Database, string, error) {
+		lendCopy(s.shelf, &caller{open: true}, data, answer, func(db string) (*exec.Database, string, error) {
 			d, err := s.store.Database(db)
 			if err != nil {
 				return nil, "", err

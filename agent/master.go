@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/snapdb/snapdb/agent/access"
 	"github.com/snapdb/snapdb/agent/blob"
 	"github.com/snapdb/snapdb/agent/lend"
 	"github.com/snapdb/snapdb/agent/signing"
@@ -54,11 +55,15 @@ type MasterOptions struct {
 	FreeBytes func(dir string) (uint64, error)
 	// Sign is the key with which the log, heads, commands and answers to joins are signed;
 	// nil: nothing is.
-	Sign    *signing.Key
+	Sign *signing.Key
+	// Secure lets in only who has a right to come, and lets each do only what he may;
+	// false: whoever reaches the port may do everything.
+	Secure  bool
 	Version string // of snapdb, for people
 	Logger  *slog.Logger
 
-	patience patience // with clients; zero: the usual one
+	patience patience     // with clients; zero: the usual one
+	hashing  access.Costs // of passwords; zero: the usual ones
 	// publishPatience is the journal's; 0: the usual one. Tests shorten it.
 	publishPatience time.Duration
 	// dial adds options to the journal's connection. Tests cut it.
@@ -83,6 +88,8 @@ type Master struct {
 
 	store    *exec.Store
 	blobs    *blob.Store
+	guard    *guard // nil in an open cluster
+	oneTime  string // password of the first user, until it is changed
 	broker   *broker.Broker
 	journal  *journal
 	fleet    *fleet
@@ -174,9 +181,17 @@ func (m *Master) start(ctx context.Context) error {
 		return err
 	}
 	// The broker's own lines stay off the wire: one about the wire would make the next.
-	m.broker, err = broker.Start(ctx, broker.Config{Dir: filepath.Join(m.opts.Dir, "log"), Listen: m.opts.Listen, MaxLogBytes: m.opts.MaxLogBytes, Logger: m.opts.Logger})
-	if err != nil {
+	config := broker.Config{Dir: filepath.Join(m.opts.Dir, "log"), Listen: m.opts.Listen, MaxLogBytes: m.opts.MaxLogBytes, Logger: m.opts.Logger}
+	if m.opts.Secure {
+		if err := m.secure(ctx, &config); err != nil {
+			return err
+		}
+	}
+	if m.broker, err = broker.Start(ctx, config); err != nil {
 		return err
+	}
+	if m.guard != nil {
+		m.guard.protect(m.broker)
 	}
 	if err := m.identify(ctx); err != nil {
 		return err
@@ -435,6 +450,9 @@ func (m *Master) takeDown() error {
 	}
 	if m.broker != nil {
 		m.broker.Close()
+	}
+	if m.guard != nil {
+		errs = append(errs, m.guard.store.Close())
 	}
 	if m.store != nil {
 		errs = append(errs, m.store.Close())

@@ -123,8 +123,8 @@ func (o *orders) seal(id string, req *subjects.CtlRequest) (*nats.Msg, error) {
 	return msg, nil
 }
 
-// answerJSON makes a door of a function of one JSON object to another.
-func answerJSON[Q, A any](ctx context.Context, f func(ctx context.Context, q *Q) (*A, error)) func(*demand, reply) {
+// answerJSON makes a door of a function of who asks and of one JSON object to another.
+func answerJSON[Q, A any](ctx context.Context, f func(ctx context.Context, who *caller, q *Q) (*A, error)) func(*demand, reply) {
 	return func(r *demand, answer reply) {
 		q := new(Q)
 		err := subjects.DecodeStrict(r.data, q)
@@ -132,7 +132,7 @@ func answerJSON[Q, A any](ctx context.Context, f func(ctx context.Context, q *Q)
 			respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
 			return
 		}
-		a, err := f(ctx, q)
+		a, err := f(ctx, r.who, q)
 		if err != nil {
 			respondError(answer, orderError(err))
 			return
@@ -153,13 +153,13 @@ func orderError(err error) *subjects.Error {
 }
 
 // send records a command and lets it be sent.
-func (o *orders) send(_ context.Context, q *subjects.CommandRequest) (*subjects.CommandResponse, error) {
+func (o *orders) send(_ context.Context, who *caller, q *subjects.CommandRequest) (*subjects.CommandResponse, error) {
 	if q.ID != "" {
 		if r, err := o.book.Get(q.ID); err == nil {
 			return &subjects.CommandResponse{Commands: []subjects.CommandRecord{r}}, nil
 		}
 	}
-	r, err := o.record(q)
+	r, err := o.record(who, q)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (o *orders) add(r subjects.CommandRecord) (*subjects.CommandResponse, error
 }
 
 // record is the record that a request would make.
-func (o *orders) record(q *subjects.CommandRequest) (r subjects.CommandRecord, err error) {
+func (o *orders) record(who *caller, q *subjects.CommandRequest) (r subjects.CommandRecord, err error) {
 	if err := o.check(q); err != nil {
 		return r, err
 	}
@@ -189,8 +189,11 @@ func (o *orders) record(q *subjects.CommandRequest) (r subjects.CommandRecord, e
 	case len(nodes) == 0:
 		return r, subjects.Errorf(subjects.CodeBadRequest, "no node is meant by %s: see snapdb node ls for the nodes and their labels", to)
 	}
+	if err := who.commands(nodes); err != nil {
+		return r, err
+	}
 	now := time.Now().Truncate(time.Millisecond)
-	r = subjects.CommandRecord{ID: q.ID, Op: q.Op, Args: q.Args, By: q.By, To: to, Created: now, At: q.At, Expires: q.Expires,
+	r = subjects.CommandRecord{ID: q.ID, Op: q.Op, Args: q.Args, By: who.by(q.By), To: to, Created: now, At: q.At, Expires: q.Expires,
 		Away: q.Away, Batch: q.Batch, PauseMS: q.PauseMS, TimeoutMS: q.TimeoutMS}
 	if r.ID == "" {
 		r.ID = commandID()
@@ -309,9 +312,12 @@ func (o *orders) targets(q *subjects.CommandRequest) (nodes []subjects.NodeInfo,
 }
 
 // preview says whom a request would reach.
-func (o *orders) preview(_ context.Context, q *subjects.CommandRequest) (*subjects.CommandPreviewResponse, error) {
+func (o *orders) preview(_ context.Context, who *caller, q *subjects.CommandRequest) (*subjects.CommandPreviewResponse, error) {
 	nodes, unknown, _, err := o.targets(q)
 	if err != nil {
+		return nil, err
+	}
+	if err := who.commands(nodes); err != nil {
 		return nil, err
 	}
 	p := &subjects.CommandPreviewResponse{Reached: []string{}, Unknown: unknown}
@@ -326,7 +332,7 @@ func (o *orders) preview(_ context.Context, q *subjects.CommandRequest) (*subjec
 }
 
 // list shows one record, or the newest.
-func (o *orders) list(_ context.Context, q *subjects.CommandQuery) (*subjects.CommandResponse, error) {
+func (o *orders) list(_ context.Context, _ *caller, q *subjects.CommandQuery) (*subjects.CommandResponse, error) {
 	if q.ID != "" {
 		r, err := o.book.Get(q.ID)
 		if err != nil {
@@ -342,7 +348,10 @@ func (o *orders) list(_ context.Context, q *subjects.CommandQuery) (*subjects.Co
 }
 
 // cancel withdraws a command. The answer shows how it stands then.
-func (o *orders) cancel(ctx context.Context, q *subjects.CommandQuery) (*subjects.CommandResponse, error) {
+func (o *orders) cancel(ctx context.Context, who *caller, q *subjects.CommandQuery) (*subjects.CommandResponse, error) {
+	if err := o.mayTouch(who, q.ID); err != nil {
+		return nil, err
+	}
 	only := map[string]bool{}
 	for _, id := range q.Nodes {
 		only[id] = true
@@ -354,11 +363,28 @@ func (o *orders) cancel(ctx context.Context, q *subjects.CommandQuery) (*subject
 	if err != nil {
 		return nil, subjects.Errorf(subjects.CodeUnavailable, "not given up everywhere: %v", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	return o.list(ctx, &subjects.CommandQuery{ID: q.ID})
+	return o.list(ctx, who, &subjects.CommandQuery{ID: q.ID})
+}
+
+// mayTouch refuses a command to nodes that the caller may not command.
+func (o *orders) mayTouch(who *caller, id string) error {
+	r, err := o.book.Get(id)
+	if err != nil {
+		return err
+	}
+	its := map[string]bool{}
+	for _, n := range r.Nodes {
+		its[n.Node] = true
+	}
+	nodes := slices.DeleteFunc(o.m.fleet.nodes(), func(n subjects.NodeInfo) bool { return !its[n.ID] })
+	if err := who.commands(nodes); err != nil {
+		return err
+	}
+	return nil
 }
 
 // retry gives a command again to those of its nodes that have not done it.
-func (o *orders) retry(_ context.Context, q *subjects.CommandQuery) (*subjects.CommandResponse, error) {
+func (o *orders) retry(_ context.Context, who *caller, q *subjects.CommandQuery) (*subjects.CommandResponse, error) {
 	old, err := o.book.Get(q.ID)
 	if err != nil {
 		return nil, err
@@ -372,7 +398,7 @@ func (o *orders) retry(_ context.Context, q *subjects.CommandQuery) (*subjects.C
 	if len(again.Nodes) == 0 {
 		return nil, subjects.Errorf(subjects.CodeBadRequest, "command %s has not failed on any of its nodes", old.ID)
 	}
-	r, err := o.record(&again)
+	r, err := o.record(who, &again)
 	if err != nil {
 		return nil, err
 	}
@@ -390,6 +416,8 @@ func (o *orders) onReport(r *demand, answer reply) {
 		err = subjects.Errorf(subjects.CodeBadRequest, "%.80q names no node", r.subject)
 	case err != nil:
 		err = subjects.Errorf(subjects.CodeBadRequest, "%v", err)
+	case !r.who.is(id):
+		err = subjects.Errorf(subjects.CodeForbidden, "only node %s may report for itself", id)
 	case !o.m.fleet.joined(id):
 		err = subjects.Errorf(subjects.CodeBadRequest, "node %s has not joined", id)
 	default:

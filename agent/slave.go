@@ -46,6 +46,9 @@ type SlaveOptions struct {
 	// an earlier start, nothing is applied or done that the master has not signed; without,
 	// whoever answers is the master.
 	Trust []ed25519.PublicKey
+	// Token is what the node was given to join a secured cluster; "" if it has joined, or
+	// the cluster is open.
+	Token string
 	// Labels are shown with the node and select it for commands.
 	Labels map[string]string
 	// Power powers the machine off on command; nil: such commands are refused.
@@ -94,6 +97,7 @@ type Slave struct {
 	service  micro.Service // used by the main goroutine only
 	tasks    *tasks        // commands that change something
 	labels   *labels
+	known    *credentials
 	shelf    *lend.Shelf
 	files    *files.Folder
 	host     *machine
@@ -200,6 +204,9 @@ func (s *Slave) begin() error {
 	if s.tasks, err = openTasks(s.o.Dir, interrupted); err != nil {
 		return err
 	}
+	if s.known, err = openCredentials(s.o.Dir, s.o.Token); err != nil {
+		return errors.Join(err, s.tasks.journal.Close())
+	}
 	if s.nc, err = s.connect(); err != nil {
 		return errors.Join(fmt.Errorf("connect to %s: %w", s.o.URL, err), s.tasks.journal.Close())
 	}
@@ -215,7 +222,7 @@ func (s *Slave) begin() error {
 // connect makes a connection that never gives up. What is published while it is
 // down is dropped: after a new join the master is told everything anyway.
 func (s *Slave) connect() (*nats.Conn, error) {
-	return nats.Connect(s.o.URL,
+	return nats.Connect(s.o.URL, append(s.known.login(),
 		nats.Name(connName(s.id, s.boot)),
 		func(n *nats.Options) error {
 			n.Secure, n.TLSConfig = s.o.TLS != nil, s.o.TLS
@@ -242,7 +249,7 @@ func (s *Slave) connect() (*nats.Conn, error) {
 				s.log.Warn("connection", "error", err)
 			}
 		}),
-	)
+	)...)
 }
 
 // reconnectDelay grows from 50 ms to two seconds, with jitter so that a fleet

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,7 +58,7 @@ const joinPatience = 10 * time.Second
 type stay struct {
 	number   uint64
 	term     atomic.Uint64
-	consumer string
+	next     string // where to ask for messages
 	began    time.Time
 	ctx      context.Context
 	leave    context.CancelCauseFunc
@@ -95,6 +96,9 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 		default:
 			if last := s.nc.LastError(); !s.nc.IsConnected() && last != nil {
 				err = last
+			}
+			if errors.Is(err, nats.ErrAuthorization) && s.store.Identity().Cluster == "" {
+				return nil, &RefusedError{s.id, s.known.refusal()}
 			}
 			unknown := false
 			if unknown, err = explain(err); !told || unknown && !warned {
@@ -180,7 +184,7 @@ func (s *Slave) setRefused(reason string) {
 
 // enter begins a session.
 func (s *Slave) enter(resp *subjects.JoinResponse) *stay {
-	ses := &stay{number: resp.Session, consumer: resp.Consumer, began: time.Now(), repeated: map[string]uint64{}, heard: resp.Heads.Number}
+	ses := &stay{number: resp.Session, next: cmp.Or(resp.Next, broker.Next(resp.Consumer)), began: time.Now(), repeated: map[string]uint64{}, heard: resp.Heads.Number}
 	ses.term.Store(resp.Term)
 	s.term.Store(resp.Term)
 	ses.ctx, ses.leave = context.WithCancelCause(s.life)
@@ -218,7 +222,7 @@ func (s *Slave) leave(reason error) {
 
 // read follows the log until the session ends, and says why it did.
 func (s *Slave) read(ses *stay) error {
-	err := broker.ReadLog(ses.ctx, s.nc, broker.Next(ses.consumer), func(batch []broker.Entry) error {
+	err := broker.ReadLog(ses.ctx, s.nc, ses.next, func(batch []broker.Entry) error {
 		return s.take(ses, batch)
 	})
 	if cause := context.Cause(ses.ctx); cause != nil {

@@ -431,7 +431,10 @@ func (v *verifier) report(c *comparing) {
 }
 
 // verify has a database compared for somebody who asks.
-func (v *verifier) verify(ctx context.Context, req *subjects.VerifyRequest) (*subjects.Verification, error) {
+func (v *verifier) verify(ctx context.Context, who *caller, req *subjects.VerifyRequest) (*subjects.Verification, error) {
+	if err := who.uses(req.DB); err != nil {
+		return nil, err
+	}
 	d, err := v.m.store.Database(req.DB)
 	if err != nil {
 		return nil, err
@@ -464,7 +467,10 @@ func (v *verifier) verify(ctx context.Context, req *subjects.VerifyRequest) (*su
 }
 
 // onReport notes what a slave holds, and says what the master thinks of that.
-func (v *verifier) onReport(_ context.Context, r *subjects.VerifyReport) (*subjects.VerifyVerdict, error) {
+func (v *verifier) onReport(_ context.Context, who *caller, r *subjects.VerifyReport) (*subjects.VerifyVerdict, error) {
+	if !who.is(r.ID) {
+		return nil, subjects.Errorf(subjects.CodeForbidden, "only node %s may report for itself", r.ID)
+	}
 	if session, _ := v.m.fleet.present(r.ID); session == 0 || session != r.Session {
 		return nil, errors.New("the report is not of the node's present session")
 	}

@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -241,6 +240,10 @@ func relay(nc *nats.Conn) error {
 
 // guests are the clients that are connected.
 type guests struct {
+	// admitting is held for reading while the gate thinks about a client, until the client
+	// is one of them.
+	admitting sync.RWMutex
+
 	mu   sync.Mutex
 	here map[uint64]Guest
 }
@@ -267,10 +270,15 @@ func (g *guests) has(client uint64) bool {
 	return here
 }
 
-func (g *guests) all() map[uint64]Guest {
+func (g *guests) find(match func(Guest) bool) (clients []uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return maps.Clone(g.here)
+	for id, guest := range g.here {
+		if match(guest) {
+			clients = append(clients, id)
+		}
+	}
+	return clients
 }
 
 func (g *guests) clear() {

@@ -238,7 +238,7 @@ func TestDisconnectedGuestsAreGone(t *testing.T) {
 	g := startGated(t)
 	a, alice := g.node("a"), g.user("alice")
 	lost := a.StatusChanged(nats.RECONNECTING, nats.CLOSED)
-	if err := g.Disconnect(func(guest broker.Guest) bool { return guest.Node == "a" }); err != nil {
+	if err := g.Disconnect(g.Guests(func(guest broker.Guest) bool { return guest.Node == "a" })); err != nil {
 		t.Fatal(err)
 	}
 	<-lost

@@ -86,6 +86,8 @@ func (g *gatekeeper) Check(c server.ClientAuthentication) bool {
 		c.RegisterUser(user)
 		return true
 	}
+	g.b.guests.admitting.RLock()
+	defer g.b.guests.admitting.RUnlock()
 	// The name that the server writes into requests is the key, if the client shows
 	// one, and else the user's: each is proven or replaced here.
 	guest, err := g.b.c.Gate(ctx, Credentials{User: o.Username, Secret: secretOf(o), Key: o.Nkey, Connection: o.Name, From: from(c.RemoteAddress())})
@@ -152,18 +154,23 @@ func (c Caller) Node() string { return nodeOf(c.Account) }
 // User says whether a user asks.
 func (c Caller) User() bool { return c.Account == UsersAccount }
 
-// Disconnect cuts the connections of all guests that match.
-func (b *Broker) Disconnect(match func(Guest) bool) error {
+// Guests are the connections of all guests that match, by the server's numbers. Clients
+// that are at the gate just now are waited for.
+func (b *Broker) Guests(match func(Guest) bool) []uint64 {
+	b.guests.admitting.Lock()
+	defer b.guests.admitting.Unlock()
+	return b.guests.find(match)
+}
+
+// Disconnect cuts connections, those of them that are there.
+func (b *Broker) Disconnect(clients []uint64) error {
 	b.mu.RLock()
 	srv := b.srv
 	b.mu.RUnlock()
 	if srv == nil {
 		return nil // nobody is connected
 	}
-	for id, guest := range b.guests.all() {
-		if !match(guest) {
-			continue
-		}
+	for _, id := range clients {
 		if err := srv.DisconnectClientByID(id); err != nil && b.guests.has(id) {
 			return fmt.Errorf("cut connection %d: %w", id, err)
 		}

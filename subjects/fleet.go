@@ -77,6 +77,7 @@ type JoinResponse struct {
 	Term     uint64       `json:"term,omitempty"`
 	Session  uint64       `json:"session,omitempty"`  // number that every ack must carry
 	Consumer string       `json:"consumer,omitempty"` // name of the consumer made for it
+	Next     string       `json:"next,omitempty"`     // subject at which it is asked for messages; "": JetStream's own
 	Start    uint64       `json:"start,omitempty"`    // first position the consumer delivers
 	Heads    HeadsMessage `json:"heads,omitzero"`
 	// Reseed lists databases that the log does not continue from where they are, with
@@ -106,6 +107,7 @@ const (
 	RefusedEngine   RefusalCode = "engine"        // SQL engines differ, results could too
 	RefusedVersion  RefusalCode = "version"       // message format not understood
 	RefusedInvalid  RefusalCode = "invalid"       // malformed request
+	RefusedUnknown  RefusalCode = "unknown"       // a secured cluster does not know the node
 	RefusedTooMany  RefusalCode = "too_many"      // more slaves than a cluster may have are enrolled
 	RefusedNotReady RefusalCode = "not_ready"     // master is starting, busy or stopping; try again
 )

@@ -123,6 +123,7 @@ const (
 	CodeTooBig          Code = "too_big"          // a value, row, statement or request beyond limits
 	CodeReadOnly        Code = "read_only"        // a write at a door for reads
 	CodeDenied          Code = "denied"           // forbidden SQL: ATTACH, VACUUM, PRAGMA …
+	CodeForbidden       Code = "forbidden"        // the user has no right to it
 	CodeBadRequest      Code = "bad_request"      // malformed JSON, unknown field, wrong arguments
 	CodeNotFound        Code = "not_found"        // no such command or file
 	CodeTransaction     Code = "transaction"      // nested BEGIN, COMMIT without BEGIN, rolled back by a limit

@@ -18,10 +18,11 @@ import (
 	"github.com/snapdb/snapdb/exec"
 )
 
-const (
-	fileName    = "access.json"
-	fileVersion = 1
-)
+// FileName is the file in a master's data directory. Where it is, the cluster is a
+// secured one.
+const FileName = "access.json"
+
+const fileVersion = 1
 
 // envelope is the file: the sum is of the contents without white space, so that a
 // damaged file is not taken for one with other rights in it.
@@ -42,7 +43,7 @@ type contents struct {
 
 // readFile is the state in a folder; a folder without the file has an empty one.
 func readFile(dir string) (*state, error) {
-	path := filepath.Join(dir, fileName)
+	path := filepath.Join(dir, FileName)
 	// What a crash left is no part of the state, and is not to be read by anybody.
 	if err := os.Remove(path + ".tmp"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open users and rights: %w", err)
@@ -87,7 +88,7 @@ func readPrivate(path string) ([]byte, error) {
 func writeFile(dir string, st *state) error {
 	data, err := encode(st)
 	if err == nil {
-		err = exec.WriteFile(filepath.Join(dir, fileName), data)
+		err = exec.WriteFile(filepath.Join(dir, FileName), data)
 	}
 	if err != nil {
 		return fmt.Errorf("save users and rights: %w", err)

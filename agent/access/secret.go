@@ -23,6 +23,12 @@ const (
 	keyBytes = 32
 )
 
+// IsToken says whether a secret looks like an API token, not like a password.
+func IsToken(secret string) bool {
+	_, _, ok := splitSecret(tokenKind, secret)
+	return ok
+}
+
 // newSecret makes kind + id + "_" + 32 random bytes, and what is kept of it. A
 // plain SHA-256 is enough for a key that nobody can guess.
 func newSecret(k kind, taken func(id string) bool) (secret, id, hash string) {
@@ -69,8 +75,8 @@ func isID(s string) bool { return len(s) == 2*idBytes && isHex(s) }
 // isHash says whether s can be the kept hash of a key.
 func isHash(s string) bool { return len(s) == 2*sha256.Size && isHex(s) }
 
-// oneTimePassword is 100 random bits in a form that can be typed.
-func oneTimePassword() string {
+// OneTimePassword is 100 random bits in a form that can be typed.
+func OneTimePassword() string {
 	text := strings.ToLower(rand.Text())
 	return text[:5] + "-" + text[5:10] + "-" + text[10:15] + "-" + text[15:20]
 }

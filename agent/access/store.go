@@ -87,7 +87,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, opt: opt,
-		unknown:  hashPassword(opt.Costs, oneTimePassword()),
+		unknown:  hashPassword(opt.Costs, OneTimePassword()),
 		hashing:  newHashing(),
 		throttle: newThrottle(),
 		use:      use{last: map[string]time.Time{}},

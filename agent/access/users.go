@@ -195,7 +195,7 @@ func (s *Store) SetPassword(ctx context.Context, name, password, keep string) er
 
 // ResetPassword gives a user a one-time password and ends all of his web sessions.
 func (s *Store) ResetPassword(ctx context.Context, name string) (oneTime string, err error) {
-	oneTime = oneTimePassword()
+	oneTime = OneTimePassword()
 	hash, err := s.hash(ctx, oneTime)
 	if err != nil {
 		return "", err
@@ -228,7 +228,7 @@ func (s *Store) Bootstrap(ctx context.Context) (oneTime string, err error) {
 	if len(s.state.Load().users) > 0 {
 		return "", nil
 	}
-	oneTime = oneTimePassword()
+	oneTime = OneTimePassword()
 	hash, err := s.hash(ctx, oneTime)
 	if err != nil {
 		return "", err
@@ -249,7 +249,7 @@ func (s *Store) Bootstrap(ctx context.Context) (oneTime string, err error) {
 // made if it is gone, made an admin again, and gets a one-time password. All of
 // its web sessions end.
 func (s *Store) ResetAdmin(ctx context.Context) (oneTime string, err error) {
-	oneTime = oneTimePassword()
+	oneTime = OneTimePassword()
 	hash, err := s.hash(ctx, oneTime)
 	if err != nil {
 		return "", err

@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +50,9 @@ const maxPooled = 1 << 20
 type Options struct {
 	// Name is shown by the broker beside the connection; "": DefaultName.
 	Name string
+	// User and Secret, a password or an API token, are for a secured cluster; "": show
+	// nothing.
+	User, Secret string
 	// ConnectTimeout bounds the first connection; 0: DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 	// TLS says by what the master is known, and that nothing is said to it without;
@@ -83,12 +87,9 @@ func Connect(ctx context.Context, url string, o Options) (*Client, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", url, err)
 	}
-	box := newInbox(nats.NewInbox())
+	box := newInbox(o.inbox())
 	nc, err := nats.Connect(url,
-		func(n *nats.Options) error {
-			n.Secure, n.TLSConfig = o.TLS != nil, o.TLS
-			return nil
-		},
+		o.login,
 		nats.Name(o.Name),
 		nats.Timeout(max(o.ConnectTimeout, time.Millisecond)),
 		nats.MaxReconnects(-1),
@@ -97,7 +98,12 @@ func Connect(ctx context.Context, url string, o Options) (*Client, error) {
 		// in a buffer and be executed when its caller has long gone.
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(pingEvery),
-		nats.DisconnectErrHandler(func(*nats.Conn, error) { box.failAll(ErrLost) }),
+		nats.DisconnectErrHandler(func(nc *nats.Conn, _ error) {
+			// After the answers that have arrived.
+			if err := nc.Barrier(func() { box.failAll(ErrLost) }); err != nil {
+				box.failAll(ErrLost) // closed: nothing is handed over any more
+			}
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
 				box.deny(err)
@@ -113,6 +119,25 @@ func Connect(ctx context.Context, url string, o Options) (*Client, error) {
 		return nil, fmt.Errorf("listen for answers: %w", err)
 	}
 	return c, nil
+}
+
+// login shows the server who the client is, and has it show the same.
+func (o *Options) login(n *nats.Options) error {
+	n.Secure, n.TLSConfig = o.TLS != nil, o.TLS
+	n.User, n.Password = o.User, o.Secret
+	if o.User != "" {
+		n.InboxPrefix = subjects.UserInbox(o.User)
+	}
+	return nil
+}
+
+// inbox is a subject prefix for answers that nobody else has.
+func (o *Options) inbox() string {
+	inbox := nats.NewInbox()
+	if o.User == "" {
+		return inbox
+	}
+	return subjects.UserInbox(o.User) + inbox[strings.IndexByte(inbox, '.'):]
 }
 
 // Close ends the connection. Requests still waiting fail with [ErrClosed].

@@ -1,0 +1,255 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/snapdb/snapdb/agent/access"
+	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// own is the right that every user has, whatever his role: to see to himself.
+const own access.Right = -1
+
+// caller is who asks at a door of the master.
+type caller struct {
+	access.Principal        // of a user; in an open cluster it has a name only if the client says one
+	open             bool   // there is no guard: everybody may do everything
+	node             string // id of a node that asks
+	from             string // address of the user's machine
+}
+
+// may refuses what the caller has no right to.
+func (c *caller) may(right access.Right) *subjects.Error {
+	switch {
+	case c.open, c.Principal.May(right), right == own && c.node == "":
+		return nil
+	case c.node != "":
+		return subjects.Errorf(subjects.CodeForbidden, "a node has no business here")
+	case c.MustChange:
+		return subjects.Errorf(subjects.CodeForbidden, "the password of %s is for one time: change it first (snapdb passwd, or the panel)", c.User)
+	}
+	return subjects.Errorf(subjects.CodeForbidden, "this takes the role %s, %s is %s: an admin can change that (snapdb user role)", access.Role(right), c.User, c.Role)
+}
+
+// uses refuses a database that is not among the caller's. A database that does not
+// exist is refused in the same words, so that nobody learns which there are.
+func (c *caller) uses(db string) *subjects.Error {
+	if c.open || db == "" || c.Principal.MayUse(db) {
+		return nil
+	}
+	if err := c.may(access.Read); err != nil {
+		return err
+	}
+	return subjects.Errorf(subjects.CodeForbidden, "%.64q is not among the databases that %s may use: an admin can change that (snapdb user role)", db, c.User)
+}
+
+// commands refuses nodes that the caller may not command.
+func (c *caller) commands(nodes []subjects.NodeInfo) *subjects.Error {
+	if c.open {
+		return nil
+	}
+	var others []string
+	for _, n := range nodes {
+		if !c.MayCommand(&n) {
+			others = append(others, n.ID)
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	return subjects.Errorf(subjects.CodeForbidden, "%s may command nodes with %s only, not %s", c.User, c.Labels, names(others))
+}
+
+// is says whether the caller is a node, or may say so.
+func (c *caller) is(node string) bool { return c.open || c.node == node && node != "" }
+
+// scope makes names that a client chooses its own.
+func (c *caller) scope(name string) string {
+	if c.open || name == "" {
+		return name
+	}
+	return c.User + "/" + name
+}
+
+// by is who gives a command: whoever the client says it is, where nobody knows.
+func (c *caller) by(said string) string {
+	if c.open {
+		return said
+	}
+	return c.User
+}
+
+// guard says at the gate of the broker who may come in, and at the doors who asks.
+type guard struct {
+	store  *access.Store
+	broker *broker.Broker // set before the first door opens
+	log    *slog.Logger
+
+	mu    sync.Mutex
+	known map[string]broker.Caller // what the broker wrote into requests
+	lost  []uint64                 // connections that are to be cut
+}
+
+func newGuard(store *access.Store, log *slog.Logger) *guard {
+	return &guard{store: store, log: log, known: map[string]broker.Caller{}}
+}
+
+// protect notes who loses rights from now on, whose connections to a broker are then to
+// be cut.
+func (g *guard) protect(b *broker.Broker) {
+	g.broker = b
+	g.store.Watch(func(r access.Revoked) {
+		lost := b.Guests(func(guest broker.Guest) bool { return concerns(r, guest) })
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.lost = append(g.lost, lost...)
+	})
+}
+
+// admit is the broker's gate.
+func (g *guard) admit(ctx context.Context, c broker.Credentials) (broker.Guest, error) {
+	guest, err := g.guest(ctx, c)
+	if err != nil {
+		g.log.Warn("a client was not let in", "user", c.User, "connection", c.Connection, "from", c.From, "error", err)
+	}
+	return guest, err
+}
+
+func (g *guard) guest(ctx context.Context, c broker.Credentials) (broker.Guest, error) {
+	if c.Key != "" {
+		return g.nodeGuest(c)
+	}
+	var p access.Principal
+	var err error
+	if access.IsToken(c.Secret) {
+		p, err = g.store.VerifyToken(c.Secret)
+		if err == nil && c.User != "" && c.User != p.User {
+			err = errors.New("the token is another user's")
+		}
+	} else {
+		p, err = g.store.Login(ctx, c.User, c.Secret, c.From)
+	}
+	if err != nil {
+		return broker.Guest{}, err
+	}
+	return broker.Guest{Name: p.Name(), Inbox: subjects.UserInbox(p.User), Whole: p.May(access.Read) && p.Databases == nil, Until: p.Expires}, nil
+}
+
+// nodeGuest lets a node in that is enrolled, or has an invitation.
+func (g *guard) nodeGuest(c broker.Credentials) (broker.Guest, error) {
+	id, ok := nodeOfConn(c.Connection)
+	if !ok {
+		return broker.Guest{}, errors.New("with a key come nodes only, and the connection is not called like one")
+	}
+	node, known := g.store.NodeByKey(c.Key)
+	if !known {
+		var err error
+		if node, err = g.store.Enrol(c.Secret, id, c.Key); err != nil {
+			return broker.Guest{}, err
+		}
+		g.log.Info("node enrolled", "node", id, "from", c.From)
+	}
+	if node.ID != id {
+		return broker.Guest{}, fmt.Errorf("the key is that of node %s", node.ID)
+	}
+	return broker.Guest{Node: node.ID}, nil
+}
+
+// cut cuts the connections of whoever has lost rights. Who did it may be one of them, and
+// has been answered by way of doors.
+func (g *guard) cut(doors *nats.Conn) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	lost := g.lost
+	g.lost = nil
+	g.mu.Unlock()
+	if len(lost) == 0 {
+		return
+	}
+	if err := doors.Flush(); err != nil {
+		g.log.Warn("cutting connections before all answers are sent", "error", err)
+	}
+	if err := g.broker.Disconnect(lost); err != nil {
+		g.log.Error("cannot cut the connections of who lost rights", "error", err)
+	}
+}
+
+// concerns says whether what a guest came in by has been revoked.
+func concerns(r access.Revoked, guest broker.Guest) bool {
+	user, credential, _ := strings.Cut(guest.Name, "#")
+	switch {
+	case r.Node != "":
+		return guest.Node == r.Node
+	case r.Credential != "":
+		return credential == r.Credential
+	}
+	return r.User != "" && user == r.User
+}
+
+// panelUser is the name of the panel where it asks for itself. No user can be called so.
+const panelUser = "(panel)"
+
+// caller is who asks, by what the broker wrote into the request.
+func (g *guard) caller(h micro.Headers) (*caller, *subjects.Error) {
+	if g == nil {
+		return &caller{open: true}, nil
+	}
+	is, err := g.read(h.Get(broker.CallerHeader))
+	nobody := subjects.Errorf(subjects.CodeForbidden, "nobody who may ask does")
+	switch {
+	case err != nil:
+		return nil, nobody
+	case is.Node() != "":
+		return &caller{node: is.Node()}, nil
+	case !is.User():
+		return nil, nobody // an answer that somebody wanted to have here
+	}
+	c := &caller{from: is.From}
+	name := is.Name
+	if name == g.broker.Deputy() {
+		name, c.from = h.Get(subjects.HeaderAs), h.Get(subjects.HeaderFrom)
+		if name == "" {
+			c.Principal = access.Principal{User: panelUser, Role: access.Viewer}
+			return c, nil
+		}
+	}
+	if c.Principal, err = g.store.Principal(name); err != nil {
+		return nil, subjects.Errorf(subjects.CodeForbidden, "%v", err)
+	}
+	return c, nil
+}
+
+// maxKnown bounds the callers that are remembered by what the broker writes of them.
+const maxKnown = 4096
+
+// read decodes what the broker wrote. Most requests of a connection have the same.
+func (g *guard) read(text string) (broker.Caller, error) {
+	g.mu.Lock()
+	is, known := g.known[text]
+	g.mu.Unlock()
+	if known {
+		return is, nil
+	}
+	if err := json.Unmarshal([]byte(text), &is); err != nil {
+		return is, fmt.Errorf("read who asks: %w", err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.known) >= maxKnown {
+		clear(g.known)
+	}
+	g.known[text] = is
+	return is, nil
+}

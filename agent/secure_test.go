@@ -1,0 +1,334 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// A secured cluster does all that an open one does.
+func TestSecuredClusterReplicates(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true}, "s1", "s2")
+	s := c.c.NewSession("")
+	for _, sql := range []string{
+		"CREATE DATABASE SnapDB", "USE SnapDB", "CREATE TABLE Users (id INTEGER, name TEXT)", "INSERT INTO Users VALUES (1, 'Alice')",
+		"UPDATE Users SET name = 'Bob' WHERE id = 1", "BEGIN", "INSERT INTO Users VALUES (2, 'Carol')", "COMMIT",
+	} {
+		resp, err := s.Do(testContext(t), &subjects.Request{SQL: sql})
+		if err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		if resp.Applied != nil && strings.Join(resp.Applied, " ") != "s1 s2" {
+			t.Errorf("%s: applied by %v", sql, resp.Applied)
+		}
+	}
+	c.same()
+	sent, err := c.c.Send(testContext(t), &subjects.CommandRequest{Op: subjects.OpInfo, All: true, By: "somebody"})
+	if err != nil || sent.By != admin {
+		t.Fatalf("%+v, %v", sent, err)
+	}
+	until(t, "the command is done", func() bool {
+		r, err := c.c.Command(testContext(t), sent.ID)
+		return err == nil && r.Nodes[0].State == subjects.CommandDone && r.Nodes[1].State == subjects.CommandDone
+	})
+	if _, err := c.c.Verify(testContext(t), "SnapDB", false); err != nil {
+		t.Error(err)
+	}
+
+	// Master and nodes know each other again after restarts.
+	c.stopSlave("s1")
+	c.stopMaster()
+	c.startMaster()
+	c.startSlave("s1")
+	c.untilInSync("s1", "s2")
+	c.do("SnapDB", "INSERT INTO Users VALUES (3, 'Dave')")
+}
+
+// denied fails unless an error says that the user has no right.
+func denied(t *testing.T, what string, err error) {
+	t.Helper()
+	var refused *subjects.Error
+	if errors.Is(err, client.ErrDenied) {
+		return
+	}
+	if !errors.As(err, &refused) || refused.Code != subjects.CodeForbidden {
+		t.Errorf("%s: %v", what, err)
+	}
+}
+
+func (c *cluster) addUser(u subjects.UserRequest) *client.Client {
+	c.t.Helper()
+	u.Password = "a password of " + u.User
+	if _, err := c.c.AddUser(testContext(c.t), u); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.connectAs(u.User, u.Password)
+}
+
+func TestRolesAreKeptAtTheDoors(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true}, "s1")
+	c.do("", "CREATE DATABASE a")
+	c.do("", "CREATE DATABASE b")
+	c.do("a", "CREATE TABLE t (x)")
+	users := map[string]*client.Client{admin: c.c}
+	for _, role := range []string{"viewer", "writer", "operator"} {
+		users[role] = c.addUser(subjects.UserRequest{User: role, Role: role})
+	}
+	ladder := []string{"viewer", "writer", "operator", admin}
+	exec := func(cl *client.Client, sql string) error {
+		_, err := cl.Exec(testContext(t), &subjects.Request{DB: "a", SQL: sql})
+		return err
+	}
+	n := 0
+	for _, step := range []struct {
+		what  string
+		least string // role
+		do    func(ctx context.Context, cl *client.Client) error
+	}{
+		{"read", "viewer", func(_ context.Context, cl *client.Client) error { return exec(cl, "SELECT * FROM t") }},
+		{"read on a node", "viewer", func(ctx context.Context, cl *client.Client) error {
+			_, err := cl.QueryNode(ctx, "s1", &subjects.Request{DB: "a", SQL: "SELECT 1"})
+			return err
+		}},
+		{"info", "viewer", func(ctx context.Context, cl *client.Client) error { _, err := cl.Info(ctx); return err }},
+		{"insert", "writer", func(_ context.Context, cl *client.Client) error { return exec(cl, "INSERT INTO t VALUES (1)") }},
+		{"insert after a comment", "writer", func(_ context.Context, cl *client.Client) error {
+			return exec(cl, "/* */ ; INSERT INTO t VALUES (1)")
+		}},
+		{"write with a read", "writer", func(_ context.Context, cl *client.Client) error {
+			return exec(cl, "SELECT 1; DELETE FROM t WHERE x = 7")
+		}},
+		{"write by WITH", "writer", func(_ context.Context, cl *client.Client) error {
+			return exec(cl, "WITH c(x) AS (SELECT 1) INSERT INTO t SELECT x FROM c")
+		}},
+		{"pragma", "writer", func(_ context.Context, cl *client.Client) error { return exec(cl, "PRAGMA user_version = 3") }},
+		{"write in a transaction", "writer", func(ctx context.Context, cl *client.Client) error {
+			s := cl.NewSession("")
+			for _, sql := range []string{"BEGIN", "INSERT INTO t VALUES (2)", "COMMIT"} {
+				if _, err := s.Do(ctx, &subjects.Request{DB: "a", SQL: sql}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"BEGIN IMMEDIATE", "writer", func(ctx context.Context, cl *client.Client) error {
+			s := cl.NewSession("")
+			_, err := s.Do(ctx, &subjects.Request{DB: "a", SQL: "BEGIN IMMEDIATE"})
+			if err == nil {
+				_, err = s.Do(ctx, &subjects.Request{SQL: "ROLLBACK"})
+			}
+			return err
+		}},
+		{"create database", "writer", func(_ context.Context, cl *client.Client) error {
+			n++
+			return exec(cl, fmt.Sprintf("CREATE DATABASE c%d", n))
+		}},
+		{"command", "operator", func(ctx context.Context, cl *client.Client) error {
+			_, err := cl.Send(ctx, &subjects.CommandRequest{Op: subjects.OpInfo, All: true})
+			return err
+		}},
+		{"snapshot", "operator", func(ctx context.Context, cl *client.Client) error { _, err := cl.Snapshot(ctx, "a"); return err }},
+		{"verify", "operator", func(ctx context.Context, cl *client.Client) error { _, err := cl.Verify(ctx, "a", false); return err }},
+		{"drop database", admin, func(_ context.Context, cl *client.Client) error { return exec(cl, "DROP DATABASE b") }},
+		{"users", admin, func(ctx context.Context, cl *client.Client) error { _, err := cl.Users(ctx); return err }},
+		{"invite", admin, func(ctx context.Context, cl *client.Client) error {
+			_, err := cl.Invite(ctx, subjects.InvitationRequest{})
+			return err
+		}},
+		{"another's token", admin, func(ctx context.Context, cl *client.Client) error {
+			_, err := cl.MakeToken(ctx, subjects.TokenRequest{User: "viewer", Role: "viewer", Label: "x"})
+			if cl == users["viewer"] {
+				_, err = cl.MakeToken(ctx, subjects.TokenRequest{Role: "writer", Label: "x"})
+			}
+			return err
+		}},
+	} {
+		may := false
+		for _, role := range ladder {
+			may = may || role == step.least
+			err := step.do(testContext(t), users[role])
+			if may && err != nil {
+				t.Errorf("%s as %s: %v", step.what, role, err)
+			}
+			if !may {
+				denied(t, step.what+" as "+role, err)
+			}
+		}
+	}
+}
+
+func TestUserOfOneDatabaseKnowsNoOther(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true}, "s1")
+	for _, db := range []string{"mine", "other"} {
+		c.do("", "CREATE DATABASE "+db)
+		c.do(db, "CREATE TABLE t (x)")
+	}
+	u := c.addUser(subjects.UserRequest{User: "u", Role: "operator", Databases: []string{"mine"}})
+	if resp, err := u.Exec(testContext(t), &subjects.Request{SQL: "SHOW DATABASES"}); err != nil || show(resp.Results) != `"mine"` {
+		t.Errorf("%v, %v", resp, err)
+	}
+	if _, err := u.Exec(testContext(t), &subjects.Request{DB: "MINE", SQL: "INSERT INTO t VALUES (1)"}); err != nil {
+		t.Error(err)
+	}
+	info, err := u.Info(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := fmt.Sprintf("%+v %+v", info, info.Nodes[0].Status); strings.Contains(text, "other") {
+		t.Errorf("the cluster's state tells of the other: %s", text)
+	}
+	ask := func(door string, req subjects.Request) error {
+		_, err := u.Do(testContext(t), door, &req)
+		return err
+	}
+	s := u.NewSession("")
+	for what, err := range map[string]error{
+		"read":      ask(subjects.Query, subjects.Request{DB: "other", SQL: "SELECT * FROM t"}),
+		"write":     ask(subjects.Exec, subjects.Request{DB: "other", SQL: "INSERT INTO t VALUES (1)"}),
+		"none such": ask(subjects.Query, subjects.Request{DB: "nothing", SQL: "SELECT 1"}),
+		"USE": func() error {
+			_, err := s.Do(testContext(t), &subjects.Request{SQL: "USE other"})
+			return err
+		}(),
+		"USE, then read": ask(subjects.Exec, subjects.Request{DB: "mine", SQL: "USE other; SELECT * FROM t"}),
+		"create":         ask(subjects.Exec, subjects.Request{SQL: "CREATE DATABASE third"}),
+		"on a node":      ask(subjects.NodeQuery("s1"), subjects.Request{DB: "other", SQL: "SELECT * FROM t"}),
+		"snapshot":       func() error { _, err := u.Snapshot(testContext(t), "other"); return err }(),
+		"verify":         func() error { _, err := u.Verify(testContext(t), "other", false); return err }(),
+		"copy": func() error {
+			_, err := u.DoRaw(testContext(t), subjects.Copy, []byte(`{"id":"x","db":"other"}`))
+			return err
+		}(),
+	} {
+		if what != "copy" {
+			denied(t, what, err)
+		}
+	}
+	data, err := u.DoRaw(testContext(t), subjects.Copy, []byte(`{"id":"x","db":"other"}`))
+	if refused := subjects.DecodeRefusal(data); err != nil || refused == nil || refused.Code != subjects.CodeForbidden {
+		t.Errorf("copy: %s, %v", data, err)
+	}
+	nc := c.natsAs("u", "a password of u")
+	for _, subject := range []string{subjects.Replicate, "node.*.status"} {
+		sub, err := nc.SubscribeSync(subject)
+		if err == nil {
+			err = nc.Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.do("other", "INSERT INTO t VALUES (2)")
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := sub.Pending(); err == nil && n > 0 {
+			t.Errorf("%s is heard", subject)
+		}
+	}
+}
+
+func (c *cluster) natsAs(user, secret string) *nats.Conn {
+	c.t.Helper()
+	nc, err := nats.Connect(c.m.URL(), nats.UserInfo(user, secret), nats.CustomInboxPrefix(subjects.UserInbox(user)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(nc.Close)
+	return nc
+}
+
+func TestSessionsOfOthersCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true})
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+	u := c.addUser(subjects.UserRequest{User: "u", Role: "writer"})
+	s := c.c.NewSession("")
+	for _, sql := range []string{"BEGIN", "INSERT INTO t VALUES (1)"} {
+		if _, err := s.Do(testContext(t), &subjects.Request{DB: "a", SQL: sql}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// It is another session of the same name.
+	resp, err := u.Query(testContext(t), &subjects.Request{DB: "a", Session: s.ID(), SQL: "SELECT count(*) FROM t"})
+	if err != nil || show(resp.Results) != "0" || resp.Session.Tx {
+		t.Errorf("%+v, %v", resp, err)
+	}
+	if _, err := s.Do(testContext(t), &subjects.Request{SQL: "COMMIT"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNodesThatWereNotInvitedStayOut(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true}, "s1")
+	start := func(id, token string) *agent.Slave {
+		s, err := agent.StartSlave(context.Background(), agent.SlaveOptions{URL: c.m.URL(), ID: id, Dir: filepath.Join(t.TempDir(), id), Token: token, Logger: quiet()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Stop(testContext(t)) }) // its error is that it was refused
+		return s
+	}
+	used := c.tokens["s1"]
+	revoked, err := c.c.Invite(testContext(t), subjects.InvitationRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.c.RevokeInvitation(testContext(t), revoked.ID); err != nil {
+		t.Fatal(err)
+	}
+	for id, token := range map[string]string{"used": used, "revoked": revoked.Secret, "s1": revoked.Secret} {
+		s := start(id, token)
+		var refused *agent.RefusedError
+		if err := s.Wait(); !errors.As(err, &refused) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	nodes, err := c.c.NodeKeys(testContext(t))
+	if err != nil || len(nodes) != 1 || nodes[0].ID != "s1" {
+		t.Errorf("%+v, %v", nodes, err)
+	}
+}
+
+func TestRevokedNodeIsCutOff(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true}, "s1", "s2")
+	c.do("", "CREATE DATABASE a")
+	began := time.Now()
+	if err := c.c.RevokeNode(testContext(t), "s2"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "s2 is cut off", func() bool { return c.node("s2").State == subjects.StateOffline })
+	t.Logf("cut off after %v", time.Since(began))
+	c.do("a", "CREATE TABLE t (x)")
+	c.stopMaster()
+	c.startMaster()
+	c.untilInSync("s1")
+	resp := c.do("a", "INSERT INTO t VALUES (1)")
+	if strings.Join(resp.Applied, " ") != "s1" {
+		t.Errorf("applied by %v", resp.Applied)
+	}
+	// A new invitation for exactly this node lets the machine in again, or another in its place.
+	c.stopSlave("s2")
+	made, err := c.c.Invite(testContext(t), subjects.InvitationRequest{Node: "s2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.tokens["s2"] = made.Secret
+	c.startSlave("s2")
+	c.untilInSync("s1", "s2")
+}

@@ -1,0 +1,216 @@
+package subjects
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Doors of a secured cluster, at which users, tokens, web sessions, invitations and
+// nodes are looked after. Each is a request with a JSON reply; a refusal is an error as
+// the doors for SQL answer it.
+const (
+	// WhoAmI takes {} and answers with a Who.
+	WhoAmI = Access + ".whoami"
+	// PasswordChange takes a PasswordRequest: one's own, with the old one.
+	PasswordChange = Access + ".password"
+	// UserList takes {} and answers with a UserList; the others take a UserRequest, and
+	// answer with a Secret, which is set if the master has made a one-time password.
+	UserList   = Access + ".user.list"
+	UserAdd    = Access + ".user.add"
+	UserChange = Access + ".user.change"
+	UserReset  = Access + ".user.reset"
+	UserRemove = Access + ".user.remove"
+	// TokenMake takes a TokenRequest and answers with a Secret, TokenList takes a
+	// CredentialRequest and answers with a TokenList, TokenRevoke takes one with an ID.
+	TokenMake   = Access + ".token.make"
+	TokenList   = Access + ".token.list"
+	TokenRevoke = Access + ".token.revoke"
+	// SessionList takes a CredentialRequest and answers with a SessionList, SessionClose
+	// takes one with an ID.
+	SessionList  = Access + ".session.list"
+	SessionClose = Access + ".session.close"
+	// Invite takes an InvitationRequest and answers with a Secret, InvitationList takes {}
+	// and answers with an InvitationList, InvitationRevoke takes a CredentialRequest.
+	Invite           = Access + ".invitation.make"
+	InvitationList   = Access + ".invitation.list"
+	InvitationRevoke = Access + ".invitation.revoke"
+	// NodeKeyList takes {} and answers with a NodeKeyList, NodeRevoke takes a
+	// CredentialRequest whose ID is the node's.
+	NodeKeyList = Access + ".node.list"
+	NodeRevoke  = Access + ".node.revoke"
+)
+
+// Headers by which the panel says for whom it asks; in requests of others they mean
+// nothing.
+const (
+	HeaderAs   = "Snapdb-As"   // the user's name, with the credential's id after a #
+	HeaderFrom = "Snapdb-From" // address of the user's machine
+)
+
+// UserInbox is the prefix of the subjects at which a user takes answers. No two users
+// have the same, and it is one token.
+func UserInbox(user string) string { return "_INBOX_" + strings.ReplaceAll(user, ".", "=") }
+
+// Who is who asks, and what he may do.
+type Who struct {
+	User      string   `json:"user"`
+	Role      string   `json:"role"`
+	Databases []string `json:"databases"` // null: all
+	Labels    string   `json:"labels"`    // selector of the nodes that may be commanded; "": all
+	// MustChange says that the password must be changed before anything else.
+	MustChange bool      `json:"must_change"`
+	Expires    time.Time `json:"expires,omitzero"` // of the credential
+}
+
+// PasswordRequest changes one's own password.
+type PasswordRequest struct {
+	Old string `json:"old"`
+	New string `json:"new"`
+}
+
+// UserRequest names a user, and for UserAdd and UserChange his rights.
+type UserRequest struct {
+	User      string   `json:"user"`
+	Role      string   `json:"role,omitempty"`
+	Databases []string `json:"databases,omitempty"` // none: all
+	Labels    string   `json:"labels,omitempty"`
+	// Password for UserAdd; "": the master makes one for one time.
+	Password string `json:"password,omitempty"`
+}
+
+// Secret answers what makes a secret: it is shown this once.
+type Secret struct {
+	ID      string    `json:"id,omitempty"`
+	Secret  string    `json:"secret,omitempty"`
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// UserEntry is a user in a list.
+type UserEntry struct {
+	User       string    `json:"user"`
+	Role       string    `json:"role"`
+	Databases  []string  `json:"databases"`
+	Labels     string    `json:"labels"`
+	Created    time.Time `json:"created"`
+	MustChange bool      `json:"must_change"`
+}
+
+// UserListResponse answers UserList.
+type UserListResponse struct {
+	Users []UserEntry `json:"users"`
+}
+
+// TokenRequest makes a token for a program: of the user who asks, or for an admin of
+// any.
+type TokenRequest struct {
+	User      string    `json:"user,omitempty"`
+	Label     string    `json:"label"`
+	Role      string    `json:"role,omitempty"`      // at most; "": the user's
+	Databases []string  `json:"databases,omitempty"` // of those of the user; none: all of them
+	Expires   time.Time `json:"expires,omitzero"`    // zero: never
+}
+
+// CredentialRequest names something by its ID, or whose to list: "" are one's own, and
+// "*" for an admin everybody's.
+type CredentialRequest struct {
+	User string `json:"user,omitempty"`
+	ID   string `json:"id,omitempty"`
+}
+
+// TokenEntry is a token in a list, without its secret.
+type TokenEntry struct {
+	ID        string    `json:"id"`
+	User      string    `json:"user"`
+	Label     string    `json:"label"`
+	Role      string    `json:"role"`
+	Databases []string  `json:"databases"`
+	Created   time.Time `json:"created"`
+	Expires   time.Time `json:"expires,omitzero"`
+	Used      time.Time `json:"used,omitzero"`
+}
+
+// TokenListResponse answers TokenList.
+type TokenListResponse struct {
+	Tokens []TokenEntry `json:"tokens"`
+}
+
+// SessionEntry is a web session in a list.
+type SessionEntry struct {
+	ID     string    `json:"id"`
+	User   string    `json:"user"`
+	From   string    `json:"from"`
+	Agent  string    `json:"agent"`
+	Opened time.Time `json:"opened"`
+	Used   time.Time `json:"used"`
+	Own    bool      `json:"own"` // it is the one that asks
+}
+
+// SessionListResponse answers SessionList.
+type SessionListResponse struct {
+	Sessions []SessionEntry `json:"sessions"`
+}
+
+// InvitationRequest makes an invitation for nodes.
+type InvitationRequest struct {
+	Labels map[string]string `json:"labels,omitempty"` // that the nodes get
+	Uses   int               `json:"uses,omitempty"`   // 0: one
+	// Node is the only id that may come with it; a node that is enrolled under it is
+	// replaced.
+	Node    string    `json:"node,omitempty"`
+	Expires time.Time `json:"expires,omitzero"` // zero: in an hour
+}
+
+// InvitationEntry is an invitation in a list, without its secret.
+type InvitationEntry struct {
+	ID      string            `json:"id"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	Node    string            `json:"node,omitempty"`
+	Uses    int               `json:"uses"`
+	Used    int               `json:"used"`
+	Created time.Time         `json:"created"`
+	Expires time.Time         `json:"expires"`
+}
+
+// InvitationListResponse answers InvitationList.
+type InvitationListResponse struct {
+	Invitations []InvitationEntry `json:"invitations"`
+}
+
+// NodeKeyEntry is an enrolled node in a list.
+type NodeKeyEntry struct {
+	ID         string            `json:"id"`
+	Key        string            `json:"key"` // public
+	Labels     map[string]string `json:"labels,omitempty"`
+	Enrolled   time.Time         `json:"enrolled"`
+	Invitation string            `json:"invitation,omitempty"`
+	Revoked    time.Time         `json:"revoked,omitzero"` // zero: it is not
+}
+
+// NodeKeyListResponse answers NodeKeyList.
+type NodeKeyListResponse struct {
+	Nodes []NodeKeyEntry `json:"nodes"`
+}
+
+// Only leaves out the databases that are not wanted.
+func (r *ClusterInfoResponse) Only(wanted func(db string) bool) {
+	r.Heads, r.Stopped, r.Snapshots, r.Verified = only(r.Heads, wanted), only(r.Stopped, wanted), only(r.Snapshots, wanted), only(r.Verified, wanted)
+	r.Nodes = slices.Clone(r.Nodes)
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		n.InSync = slices.DeleteFunc(slices.Clone(n.InSync), func(db string) bool { return !wanted(db) })
+		n.Acked = only(n.Acked, wanted)
+		if n.Status != nil {
+			st := *n.Status
+			st.Databases = only(st.Databases, wanted)
+			n.Status = &st
+		}
+	}
+}
+
+func only[V any](all map[string]V, wanted func(string) bool) map[string]V {
+	some := maps.Clone(all)
+	maps.DeleteFunc(some, func(db string, _ V) bool { return !wanted(db) })
+	return some
+}
