@@ -24,8 +24,8 @@ type admin struct {
 
 func newAdmin(m *Master) *admin {
 	a := &admin{m: m}
-	if m.guard != nil {
-		a.store = m.guard.store
+	if m.warden != nil {
+		a.store = m.warden.store
 	}
 	return a
 }
@@ -58,14 +58,14 @@ func (a *admin) doors() map[string]door {
 
 func adminDoor[Q, A any](a *admin, subject string, right access.Right, f func(context.Context, *caller, *Q) (*A, error)) door {
 	handle := answerJSON(a.m.ctx, f)
-	if a.m.guard == nil {
+	if a.m.warden == nil {
 		handle = func(_ *demand, answer reply) {
 			respondError(answer, subjects.Errorf(subjects.CodeUnavailable, "there are no users in an open cluster, where everybody may do everything: start the master with --secure"))
 		}
 	}
 	return door{subject, right, false, a.m.behind(func(r *demand, answer reply) {
 		handle(r, answer)
-		a.m.guard.cut(a.m.journal.doors())
+		a.m.warden.cut(a.m.journal.doors())
 	})}
 }
 

@@ -62,7 +62,7 @@ func ending(ctx context.Context) *subjects.Error { return exec.WireError(context
 
 // onCancel stops what a session is executing.
 func (m *Master) onCancel(msg *nats.Msg) {
-	if who, err := m.guard.caller(micro.Headers(msg.Header)); err == nil {
+	if who, err := m.warden.caller(micro.Headers(msg.Header)); err == nil {
 		m.sessions.cancel(who.scope(string(msg.Data)))
 	}
 }

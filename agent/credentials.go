@@ -53,7 +53,7 @@ func ParseToken(text string) (Token, error) {
 	}
 	t := Token{Secret: parts[0]}
 	key, err := base64.RawURLEncoding.DecodeString(parts[2])
-	if err != nil || len(key) != ed25519.PublicKeySize && len(key) != 0 {
+	if err != nil || len(key) != ed25519.PublicKeySize {
 		return Token{}, fmt.Errorf("%w: its end is no key; was it cut off?", ErrToken)
 	}
 	t.Key = key
@@ -162,6 +162,14 @@ func (c *credentials) renew(t Token, used string) error {
 		return err
 	}
 	return c.use()
+}
+
+// trust is the key that the master had when the node was invited.
+func (c *credentials) trust() []ed25519.PublicKey {
+	if c.pair == nil {
+		return nil
+	}
+	return []ed25519.PublicKey{c.kept.Key}
 }
 
 // refusal is why a node that has never joined was probably not let in: the broker of a

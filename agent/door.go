@@ -83,7 +83,7 @@ func (m *Master) doors() map[string]door {
 
 // enter lets a request in, or says why not.
 func (m *Master) enter(d door, r micro.Request, answer reply) {
-	who, refused := m.guard.caller(r.Headers())
+	who, refused := m.warden.caller(r.Headers())
 	if refused == nil && !(d.nodes && who.node != "") {
 		refused = who.may(d.right)
 	}

@@ -33,7 +33,7 @@ func nodeOfConn(name string) (id string, ok bool) {
 
 // next is where a node asks for what its consumer has.
 func (m *Master) next(consumer string) string {
-	if m.guard == nil {
+	if m.warden == nil {
 		return "" // where it would ask anyway
 	}
 	return broker.NextOfGuest(consumer)
@@ -42,7 +42,7 @@ func (m *Master) next(consumer string) string {
 // onJoin answers a slave that wants in. It runs in a goroutine of its own,
 // because making a consumer waits for the broker.
 func (f *fleet) onJoin(msg *nats.Msg) {
-	who, forbidden := f.m.guard.caller(micro.Headers(msg.Header))
+	who, forbidden := f.m.warden.caller(micro.Headers(msg.Header))
 	if forbidden != nil {
 		return // no node waits for an answer
 	}
@@ -200,7 +200,7 @@ func (f *fleet) admit(ctx context.Context, req *subjects.JoinRequest, cluster st
 	session := f.sessions // of no other master: they begin where its term does
 	f.mu.Unlock()
 	consumer := fmt.Sprintf("node-%s-%d", req.ID, session)
-	if f.m.guard != nil {
+	if f.m.warden != nil {
 		consumer += "-" + randomID() // whoever knows the name can read with it
 	}
 	wire := f.m.journal.reader()

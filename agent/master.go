@@ -88,8 +88,8 @@ type Master struct {
 
 	store    *exec.Store
 	blobs    *blob.Store
-	guard    *guard // nil in an open cluster
-	oneTime  string // password of the first user, until it is changed
+	warden   *warden // nil in an open cluster
+	oneTime  string  // password of the first user, until it is changed
 	broker   *broker.Broker
 	journal  *journal
 	fleet    *fleet
@@ -190,8 +190,8 @@ func (m *Master) start(ctx context.Context) error {
 	if m.broker, err = broker.Start(ctx, config); err != nil {
 		return err
 	}
-	if m.guard != nil {
-		m.guard.protect(m.broker)
+	if m.warden != nil {
+		m.warden.protect(m.broker)
 	}
 	if err := m.identify(ctx); err != nil {
 		return err
@@ -451,8 +451,8 @@ func (m *Master) takeDown() error {
 	if m.broker != nil {
 		m.broker.Close()
 	}
-	if m.guard != nil {
-		errs = append(errs, m.guard.store.Close())
+	if m.warden != nil {
+		errs = append(errs, m.warden.store.Close())
 	}
 	if m.store != nil {
 		errs = append(errs, m.store.Close())

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/snapdb/snapdb/agent/access"
+	"github.com/snapdb/snapdb/agent/signing"
 	"github.com/snapdb/snapdb/broker"
 )
 
@@ -35,13 +36,20 @@ func (m *Master) secure(ctx context.Context, config *broker.Config) error {
 	if m.oneTime, err = store.Bootstrap(ctx); err != nil {
 		return fmt.Errorf("make the first user: %w", err)
 	}
-	m.guard = newGuard(store, m.log)
-	config.Gate = m.guard.admit
+	if m.opts.Sign == nil {
+		if m.opts.Sign, err = signing.OpenKey(filepath.Join(m.opts.Dir, "_snapdb_signing.json")); err != nil {
+			return err
+		}
+	}
+	m.warden = newWarden(store, m.log)
+	config.Gate = m.warden.admit
 	return nil
 }
 
 // token is what a node is given, of an invitation's secret.
-func (m *Master) token(secret string) string { return Token{Secret: secret}.String() }
+func (m *Master) token(secret string) string {
+	return Token{Secret: secret, Key: m.opts.Sign.Public()}.String()
+}
 
 // FirstPassword is the one-time password of the user admin, if this master has made
 // that user: "" otherwise. It is kept nowhere.

@@ -178,7 +178,11 @@ func (s *Slave) begin() error {
 	}
 	s.log = s.log.With("node", s.id)
 	s.reader = newReader(s.store)
-	ring, err := signing.OpenRing(filepath.Join(s.o.Dir, "trusted.json"), s.o.Trust)
+	var err error
+	if s.known, err = openCredentials(s.o.Dir, s.o.Token); err != nil {
+		return err
+	}
+	ring, err := signing.OpenRing(filepath.Join(s.o.Dir, "trusted.json"), append(s.known.trust(), s.o.Trust...))
 	if err != nil {
 		return err
 	}
@@ -203,9 +207,6 @@ func (s *Slave) begin() error {
 	}
 	if s.tasks, err = openTasks(s.o.Dir, interrupted); err != nil {
 		return err
-	}
-	if s.known, err = openCredentials(s.o.Dir, s.o.Token); err != nil {
-		return errors.Join(err, s.tasks.journal.Close())
 	}
 	if s.nc, err = s.connect(); err != nil {
 		return errors.Join(fmt.Errorf("connect to %s: %w", s.o.URL, err), s.tasks.journal.Close())

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -240,9 +241,7 @@ func relay(nc *nats.Conn) error {
 
 // guests are the clients that are connected.
 type guests struct {
-	// admitting is held for reading while the gate thinks about a client, until the client
-	// is one of them.
-	admitting sync.RWMutex
+	looked atomic.Uint64 // how often somebody has looked for some
 
 	mu   sync.Mutex
 	here map[uint64]Guest

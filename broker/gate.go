@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"math"
 	"net"
 	"time"
 
@@ -86,12 +87,10 @@ func (g *gatekeeper) Check(c server.ClientAuthentication) bool {
 		c.RegisterUser(user)
 		return true
 	}
-	g.b.guests.admitting.RLock()
-	defer g.b.guests.admitting.RUnlock()
 	// The name that the server writes into requests is the key, if the client shows
 	// one, and else the user's: each is proven or replaced here.
-	guest, err := g.b.c.Gate(ctx, Credentials{User: o.Username, Secret: secretOf(o), Key: o.Nkey, Connection: o.Name, From: from(c.RemoteAddress())})
-	if err != nil || guest.Node == "" && o.Nkey != "" {
+	guest, ok := g.admit(ctx, c.GetID(), Credentials{User: o.Username, Secret: secretOf(o), Key: o.Nkey, Connection: o.Name, From: from(c.RemoteAddress())})
+	if !ok || guest.Node == "" && o.Nkey != "" {
 		return false
 	}
 	user, err := g.houses.user(guest)
@@ -99,9 +98,23 @@ func (g *gatekeeper) Check(c server.ClientAuthentication) bool {
 		g.b.c.Logger.Error("cannot let a client in", "error", err)
 		return false
 	}
-	g.b.guests.add(c.GetID(), guest)
 	c.RegisterUser(user)
 	return true
+}
+
+// admit asks the gate about a client, and again if somebody looked for guests meanwhile,
+// because they have lost their rights, and did not find this one.
+func (g *gatekeeper) admit(ctx context.Context, client uint64, c Credentials) (guest Guest, ok bool) {
+	for looked := uint64(math.MaxUint64); looked != g.b.guests.looked.Load(); {
+		looked = g.b.guests.looked.Load()
+		var err error
+		if guest, err = g.b.c.Gate(ctx, c); err != nil {
+			g.b.guests.remove(client)
+			return guest, false
+		}
+		g.b.guests.add(client, guest)
+	}
+	return guest, true
 }
 
 // secretOf is what a client shows as password or as token.
@@ -154,11 +167,10 @@ func (c Caller) Node() string { return nodeOf(c.Account) }
 // User says whether a user asks.
 func (c Caller) User() bool { return c.Account == UsersAccount }
 
-// Guests are the connections of all guests that match, by the server's numbers. Clients
-// that are at the gate just now are waited for.
+// Guests are the connections of all guests that match, by the server's numbers. The gate
+// is asked again about those who are at it just now.
 func (b *Broker) Guests(match func(Guest) bool) []uint64 {
-	b.guests.admitting.Lock()
-	defer b.guests.admitting.Unlock()
+	b.guests.looked.Add(1)
 	return b.guests.find(match)
 }
 

@@ -85,7 +85,9 @@ func TestOneOfManyClaimantsWins(t *testing.T) {
 		terms, errs := make([]uint64, len(logs)), make([]error, len(logs))
 		var wg sync.WaitGroup
 		for i, log := range logs {
-			wg.Go(func() { terms[i], errs[i] = log.Claim(testContext(t), last.Position, fmt.Sprint(i), nil, subjects.Signature{}) })
+			wg.Go(func() {
+				terms[i], errs[i] = log.Claim(testContext(t), last.Position, fmt.Sprint(i), nil, subjects.Signature{})
+			})
 		}
 		wg.Wait()
 		winners := 0

@@ -23,7 +23,7 @@ const own access.Right = -1
 // caller is who asks at a door of the master.
 type caller struct {
 	access.Principal        // of a user; in an open cluster it has a name only if the client says one
-	open             bool   // there is no guard: everybody may do everything
+	open             bool   // the cluster is open: everybody may do everything
 	node             string // id of a node that asks
 	from             string // address of the user's machine
 }
@@ -89,8 +89,8 @@ func (c *caller) by(said string) string {
 	return c.User
 }
 
-// guard says at the gate of the broker who may come in, and at the doors who asks.
-type guard struct {
+// warden says at the gate of the broker who may come in, and at the doors who asks.
+type warden struct {
 	store  *access.Store
 	broker *broker.Broker // set before the first door opens
 	log    *slog.Logger
@@ -100,44 +100,44 @@ type guard struct {
 	lost  []uint64                 // connections that are to be cut
 }
 
-func newGuard(store *access.Store, log *slog.Logger) *guard {
-	return &guard{store: store, log: log, known: map[string]broker.Caller{}}
+func newWarden(store *access.Store, log *slog.Logger) *warden {
+	return &warden{store: store, log: log, known: map[string]broker.Caller{}}
 }
 
 // protect notes who loses rights from now on, whose connections to a broker are then to
 // be cut.
-func (g *guard) protect(b *broker.Broker) {
-	g.broker = b
-	g.store.Watch(func(r access.Revoked) {
+func (w *warden) protect(b *broker.Broker) {
+	w.broker = b
+	w.store.Watch(func(r access.Revoked) {
 		lost := b.Guests(func(guest broker.Guest) bool { return concerns(r, guest) })
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.lost = append(g.lost, lost...)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.lost = append(w.lost, lost...)
 	})
 }
 
 // admit is the broker's gate.
-func (g *guard) admit(ctx context.Context, c broker.Credentials) (broker.Guest, error) {
-	guest, err := g.guest(ctx, c)
+func (w *warden) admit(ctx context.Context, c broker.Credentials) (broker.Guest, error) {
+	guest, err := w.guest(ctx, c)
 	if err != nil {
-		g.log.Warn("a client was not let in", "user", c.User, "connection", c.Connection, "from", c.From, "error", err)
+		w.log.Warn("a client was not let in", "user", c.User, "connection", c.Connection, "from", c.From, "error", err)
 	}
 	return guest, err
 }
 
-func (g *guard) guest(ctx context.Context, c broker.Credentials) (broker.Guest, error) {
+func (w *warden) guest(ctx context.Context, c broker.Credentials) (broker.Guest, error) {
 	if c.Key != "" {
-		return g.nodeGuest(c)
+		return w.nodeGuest(c)
 	}
 	var p access.Principal
 	var err error
 	if access.IsToken(c.Secret) {
-		p, err = g.store.VerifyToken(c.Secret)
+		p, err = w.store.VerifyToken(c.Secret)
 		if err == nil && c.User != "" && c.User != p.User {
 			err = errors.New("the token is another user's")
 		}
 	} else {
-		p, err = g.store.Login(ctx, c.User, c.Secret, c.From)
+		p, err = w.store.Login(ctx, c.User, c.Secret, c.From)
 	}
 	if err != nil {
 		return broker.Guest{}, err
@@ -146,18 +146,18 @@ func (g *guard) guest(ctx context.Context, c broker.Credentials) (broker.Guest, 
 }
 
 // nodeGuest lets a node in that is enrolled, or has an invitation.
-func (g *guard) nodeGuest(c broker.Credentials) (broker.Guest, error) {
+func (w *warden) nodeGuest(c broker.Credentials) (broker.Guest, error) {
 	id, ok := nodeOfConn(c.Connection)
 	if !ok {
 		return broker.Guest{}, errors.New("with a key come nodes only, and the connection is not called like one")
 	}
-	node, known := g.store.NodeByKey(c.Key)
+	node, known := w.store.NodeByKey(c.Key)
 	if !known {
 		var err error
-		if node, err = g.store.Enrol(c.Secret, id, c.Key); err != nil {
+		if node, err = w.store.Enrol(c.Secret, id, c.Key); err != nil {
 			return broker.Guest{}, err
 		}
-		g.log.Info("node enrolled", "node", id, "from", c.From)
+		w.log.Info("node enrolled", "node", id, "from", c.From)
 	}
 	if node.ID != id {
 		return broker.Guest{}, fmt.Errorf("the key is that of node %s", node.ID)
@@ -167,22 +167,22 @@ func (g *guard) nodeGuest(c broker.Credentials) (broker.Guest, error) {
 
 // cut cuts the connections of whoever has lost rights. Who did it may be one of them, and
 // has been answered by way of doors.
-func (g *guard) cut(doors *nats.Conn) {
-	if g == nil {
+func (w *warden) cut(doors *nats.Conn) {
+	if w == nil {
 		return
 	}
-	g.mu.Lock()
-	lost := g.lost
-	g.lost = nil
-	g.mu.Unlock()
+	w.mu.Lock()
+	lost := w.lost
+	w.lost = nil
+	w.mu.Unlock()
 	if len(lost) == 0 {
 		return
 	}
 	if err := doors.Flush(); err != nil {
-		g.log.Warn("cutting connections before all answers are sent", "error", err)
+		w.log.Warn("cutting connections before all answers are sent", "error", err)
 	}
-	if err := g.broker.Disconnect(lost); err != nil {
-		g.log.Error("cannot cut the connections of who lost rights", "error", err)
+	if err := w.broker.Disconnect(lost); err != nil {
+		w.log.Error("cannot cut the connections of who lost rights", "error", err)
 	}
 }
 
@@ -202,11 +202,11 @@ func concerns(r access.Revoked, guest broker.Guest) bool {
 const panelUser = "(panel)"
 
 // caller is who asks, by what the broker wrote into the request.
-func (g *guard) caller(h micro.Headers) (*caller, *subjects.Error) {
-	if g == nil {
+func (w *warden) caller(h micro.Headers) (*caller, *subjects.Error) {
+	if w == nil {
 		return &caller{open: true}, nil
 	}
-	is, err := g.read(h.Get(broker.CallerHeader))
+	is, err := w.read(h.Get(broker.CallerHeader))
 	nobody := subjects.Errorf(subjects.CodeForbidden, "nobody who may ask does")
 	switch {
 	case err != nil:
@@ -218,14 +218,14 @@ func (g *guard) caller(h micro.Headers) (*caller, *subjects.Error) {
 	}
 	c := &caller{from: is.From}
 	name := is.Name
-	if name == g.broker.Deputy() {
+	if name == w.broker.Deputy() {
 		name, c.from = h.Get(subjects.HeaderAs), h.Get(subjects.HeaderFrom)
 		if name == "" {
 			c.Principal = access.Principal{User: panelUser, Role: access.Viewer}
 			return c, nil
 		}
 	}
-	if c.Principal, err = g.store.Principal(name); err != nil {
+	if c.Principal, err = w.store.Principal(name); err != nil {
 		return nil, subjects.Errorf(subjects.CodeForbidden, "%v", err)
 	}
 	return c, nil
@@ -235,21 +235,21 @@ func (g *guard) caller(h micro.Headers) (*caller, *subjects.Error) {
 const maxKnown = 4096
 
 // read decodes what the broker wrote. Most requests of a connection have the same.
-func (g *guard) read(text string) (broker.Caller, error) {
-	g.mu.Lock()
-	is, known := g.known[text]
-	g.mu.Unlock()
+func (w *warden) read(text string) (broker.Caller, error) {
+	w.mu.Lock()
+	is, known := w.known[text]
+	w.mu.Unlock()
 	if known {
 		return is, nil
 	}
 	if err := json.Unmarshal([]byte(text), &is); err != nil {
 		return is, fmt.Errorf("read who asks: %w", err)
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.known) >= maxKnown {
-		clear(g.known)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.known) >= maxKnown {
+		clear(w.known)
 	}
-	g.known[text] = is
+	w.known[text] = is
 	return is, nil
 }
