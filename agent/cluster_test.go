@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/client"
 	"github.com/snapdb/snapdb/broker/brokertest"
+	"github.com/snapdb/snapdb/broker/pki"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -91,6 +93,19 @@ func (c *cluster) takeOver() {
 	c.user, c.secret = admin, adminPassword
 }
 
+// tls is by what clients of a secured cluster know its master.
+func (c *cluster) tls() *tls.Config {
+	c.t.Helper()
+	if !c.opts.Secure {
+		return nil
+	}
+	config, err := pki.ClientConfig(c.m.Fingerprint())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return config
+}
+
 // token invites a node, once.
 func (c *cluster) token(id string) string {
 	c.t.Helper()
@@ -115,7 +130,7 @@ func (c *cluster) connect() *client.Client {
 
 func (c *cluster) connectAs(user, secret string) *client.Client {
 	c.t.Helper()
-	cl, err := client.Connect(testContext(c.t), c.m.URL(), client.Options{Name: "test", User: user, Secret: secret})
+	cl, err := client.Connect(testContext(c.t), c.m.URL(), client.Options{Name: "test", User: user, Secret: secret, TLS: c.tls()})
 	if err != nil {
 		c.t.Fatal(err)
 	}

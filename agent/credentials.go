@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"github.com/snapdb/snapdb/broker/pki"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -170,6 +172,15 @@ func (c *credentials) trust() []ed25519.PublicKey {
 		return nil
 	}
 	return []ed25519.PublicKey{c.kept.Key}
+}
+
+// over is by what the node knows its master: what it was started with, or else what its
+// token says.
+func (c *credentials) over(given *tls.Config) (*tls.Config, error) {
+	if given != nil || c.pair == nil {
+		return given, nil
+	}
+	return pki.ClientConfig(c.kept.Pin)
 }
 
 // refusal is why a node that has never joined was probably not let in: the broker of a

@@ -58,9 +58,11 @@ type MasterOptions struct {
 	Sign *signing.Key
 	// Secure lets in only who has a right to come, and lets each do only what he may;
 	// false: whoever reaches the port may do everything.
-	Secure  bool
-	Version string // of snapdb, for people
-	Logger  *slog.Logger
+	Secure bool
+	// Certificate shows clients of a secured master who it is.
+	Certificate Certificate
+	Version     string // of snapdb, for people
+	Logger      *slog.Logger
 
 	patience patience     // with clients; zero: the usual one
 	hashing  access.Costs // of passwords; zero: the usual ones
@@ -68,6 +70,17 @@ type MasterOptions struct {
 	publishPatience time.Duration
 	// dial adds options to the journal's connection. Tests cut it.
 	dial func(*broker.Broker) []nats.Option
+}
+
+// Certificate is by what a secured master shows who it is. The zero value makes an own
+// authority for the cluster, in the data directory.
+type Certificate struct {
+	// Hosts are names and addresses by which clients call the master, beside those that its
+	// machine has by itself. Only clients that know no fingerprint look at them.
+	Hosts []string
+	// File, Key and CA are PEM files of a certificate that was brought; CA may be "" if
+	// clients know it anyway.
+	File, Key, CA string
 }
 
 // Errors of a master that does not start.
@@ -86,23 +99,24 @@ type Master struct {
 	boot    string
 	started time.Time
 
-	store    *exec.Store
-	blobs    *blob.Store
-	warden   *warden // nil in an open cluster
-	oneTime  string  // password of the first user, until it is changed
-	broker   *broker.Broker
-	journal  *journal
-	fleet    *fleet
-	keeper   *keeper
-	verifier *verifier
-	orders   *orders
-	importer *importer
-	shelf    *lend.Shelf
-	reader   *reader
-	sessions sessions
-	services []micro.Service
-	crew     *crew // answers requests
-	admitter *crew // answers joins, whatever load the others are under
+	store       *exec.Store
+	blobs       *blob.Store
+	warden      *warden // nil in an open cluster
+	certificate certificate
+	oneTime     string // password of the first user, until it is changed
+	broker      *broker.Broker
+	journal     *journal
+	fleet       *fleet
+	keeper      *keeper
+	verifier    *verifier
+	orders      *orders
+	importer    *importer
+	shelf       *lend.Shelf
+	reader      *reader
+	sessions    sessions
+	services    []micro.Service
+	crew        *crew // answers requests
+	admitter    *crew // answers joins, whatever load the others are under
 
 	ctx    context.Context // ends when the master stops
 	cancel context.CancelCauseFunc

@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/snapdb/snapdb/agent/access"
 	"github.com/snapdb/snapdb/agent/signing"
 	"github.com/snapdb/snapdb/broker"
+	"github.com/snapdb/snapdb/broker/pki"
 )
 
 // Secured says whether a master's data directory has been that of a secured cluster.
@@ -41,22 +44,60 @@ func (m *Master) secure(ctx context.Context, config *broker.Config) error {
 			return err
 		}
 	}
+	if m.certificate, err = m.certify(); err != nil {
+		return err
+	}
 	m.warden = newWarden(store, m.log)
-	config.Gate = m.warden.admit
+	config.Gate, config.TLS = m.warden.admit, m.certificate.ServerConfig()
 	return nil
+}
+
+// certificate shows by TLS who a master is.
+type certificate interface {
+	ServerConfig() *tls.Config
+	Fingerprint() string
+}
+
+// certify finds the master's certificate: a brought one, or one of the cluster's own
+// authority.
+func (m *Master) certify() (certificate, error) {
+	own := m.opts.Certificate
+	o := pki.Options{Hosts: own.Hosts, Logger: m.log}
+	if host, _, err := net.SplitHostPort(m.opts.Listen); err == nil {
+		o.Hosts = append(o.Hosts, host)
+	}
+	if own.File != "" {
+		return pki.Own(own.File, own.Key, own.CA, o)
+	}
+	return pki.Open(filepath.Join(m.opts.Dir, "tls"), o)
 }
 
 // token is what a node is given, of an invitation's secret.
 func (m *Master) token(secret string) string {
-	return Token{Secret: secret, Key: m.opts.Sign.Public()}.String()
+	return Token{Secret: secret, Pin: m.Fingerprint(), Key: m.opts.Sign.Public()}.String()
 }
 
 // FirstPassword is the one-time password of the user admin, if this master has made
 // that user: "" otherwise. It is kept nowhere.
 func (m *Master) FirstPassword() string { return m.oneTime }
 
-// ConnectPanel opens a connection for the panel, which asks in the names of users that
-// it has let in.
-func (m *Master) ConnectPanel(opts ...nats.Option) (*nats.Conn, error) {
-	return m.broker.ConnectDeputy("snapdb panel", opts...)
+// AsPanel are the options of a connection for the panel, which asks in the names of users
+// that it has let in.
+func (m *Master) AsPanel() []nats.Option { return m.broker.AsDeputy() }
+
+// TLS is by what a secured master shows who it is; nil in an open cluster.
+func (m *Master) TLS() *tls.Config {
+	if m.certificate == nil {
+		return nil
+	}
+	return m.certificate.ServerConfig()
+}
+
+// Fingerprint is that of the authority that certifies the master, by which nodes and
+// clients know it; "" if it is one that their systems know, or in an open cluster.
+func (m *Master) Fingerprint() string {
+	if m.certificate == nil {
+		return ""
+	}
+	return m.certificate.Fingerprint()
 }

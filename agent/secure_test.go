@@ -242,7 +242,7 @@ func TestUserOfOneDatabaseKnowsNoOther(t *testing.T) {
 
 func (c *cluster) natsAs(user, secret string) *nats.Conn {
 	c.t.Helper()
-	nc, err := nats.Connect(c.m.URL(), nats.UserInfo(user, secret), nats.CustomInboxPrefix(subjects.UserInbox(user)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	nc, err := nats.Connect(c.m.URL(), nats.Secure(c.tls()), nats.UserInfo(user, secret), nats.CustomInboxPrefix(subjects.UserInbox(user)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -223,10 +223,14 @@ func (s *Slave) begin() error {
 // connect makes a connection that never gives up. What is published while it is
 // down is dropped: after a new join the master is told everything anyway.
 func (s *Slave) connect() (*nats.Conn, error) {
+	over, err := s.known.over(s.o.TLS)
+	if err != nil {
+		return nil, err
+	}
 	return nats.Connect(s.o.URL, append(s.known.login(),
 		nats.Name(connName(s.id, s.boot)),
 		func(n *nats.Options) error {
-			n.Secure, n.TLSConfig = s.o.TLS != nil, s.o.TLS
+			n.Secure, n.TLSConfig = over != nil, over
 			return nil
 		},
 		nats.RetryOnFailedConnect(true),

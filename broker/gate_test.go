@@ -125,7 +125,7 @@ func TestDoorsKnowWhoAsks(t *testing.T) {
 	if err != nil || strings.Contains(string(msg.Data), "root") {
 		t.Errorf("%s, %v", msg.Data, err)
 	}
-	deputy, err := g.ConnectDeputy("panel")
+	deputy, err := nats.Connect("", g.AsDeputy()...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,14 +113,15 @@ func (b *Broker) ConnectPublic(name string, opts ...nats.Option) (*nats.Conn, er
 // deputyInbox is where answers to a deputy arrive.
 const deputyInbox = "_INBOX_deputy"
 
-// ConnectDeputy opens a connection inside this process with the rights of a user, for
-// what asks in the name of users that it has let in itself. Its requests arrive under
-// the name [Broker.Deputy].
-func (b *Broker) ConnectDeputy(name string, opts ...nats.Option) (*nats.Conn, error) {
+// AsDeputy are the options of a connection inside this process with the rights of a
+// user, for what asks in the name of users that it has let in itself. Its requests
+// arrive under the name [Broker.Deputy].
+func (b *Broker) AsDeputy() []nats.Option {
+	opts := []nats.Option{nats.InProcessServer(b), nats.IgnoreAuthErrorAbort()}
 	if b.c.Gate != nil {
-		opts = append([]nats.Option{b.keys.deputy.login(), nats.CustomInboxPrefix(deputyInbox)}, opts...)
+		opts = append(opts, b.keys.deputy.login(), nats.CustomInboxPrefix(deputyInbox))
 	}
-	return b.connect(name, opts)
+	return opts
 }
 
 // Deputy is the name of the caller that speaks for others.

@@ -53,6 +53,9 @@ type Options struct {
 	// User and Secret, a password or an API token, are for a secured cluster; "": show
 	// nothing.
 	User, Secret string
+	// With are more options of the connection, with which the others are then overruled:
+	// those of a master's own process.
+	With []nats.Option
 	// ConnectTimeout bounds the first connection; 0: DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 	// TLS says by what the master is known, and that nothing is said to it without;
@@ -87,8 +90,12 @@ func Connect(ctx context.Context, url string, o Options) (*Client, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", url, err)
 	}
-	box := newInbox(o.inbox())
-	nc, err := nats.Connect(url,
+	inbox, err := o.inbox()
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", url, err)
+	}
+	box := newInbox(inbox)
+	nc, err := nats.Connect(url, append([]nats.Option{
 		o.login,
 		nats.Name(o.Name),
 		nats.Timeout(max(o.ConnectTimeout, time.Millisecond)),
@@ -109,7 +116,7 @@ func Connect(ctx context.Context, url string, o Options) (*Client, error) {
 				box.deny(err)
 			}
 		}),
-	)
+	}, o.With...)...)
 	if err != nil {
 		return nil, connectError(url, err)
 	}
@@ -132,12 +139,18 @@ func (o *Options) login(n *nats.Options) error {
 }
 
 // inbox is a subject prefix for answers that nobody else has.
-func (o *Options) inbox() string {
-	inbox := nats.NewInbox()
-	if o.User == "" {
-		return inbox
+func (o *Options) inbox() (string, error) {
+	n := nats.GetDefaultOptions()
+	for _, set := range append([]nats.Option{o.login}, o.With...) {
+		if err := set(&n); err != nil {
+			return "", err
+		}
 	}
-	return subjects.UserInbox(o.User) + inbox[strings.IndexByte(inbox, '.'):]
+	inbox := nats.NewInbox()
+	if n.InboxPrefix == "" {
+		return inbox, nil
+	}
+	return n.InboxPrefix + inbox[strings.IndexByte(inbox, '.'):], nil
 }
 
 // Close ends the connection. Requests still waiting fail with [ErrClosed].
