@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,6 +70,10 @@ func TestSQLTypedIsOnSlavesAndInTheChart(t *testing.T) {
 	})
 	b.chartSays("south 30")
 	b.savesWhatIsShown(t.TempDir())
+	b.monthsFollowOneAnother()
+	b.press("History")
+	b.focused("Search the history")
+	b.press("Close")
 	b.longResultsStayFast()
 
 	// What would empty a table asks first, and Escape is a no.
@@ -90,6 +95,23 @@ func (b *tab) chartSays(words string) {
 		}
 		return ""
 	})
+}
+
+// monthsFollowOneAnother draws years of months, on whose axis no two words are the same.
+func (b *tab) monthsFollowOneAnother() {
+	b.t.Helper()
+	b.write("WITH RECURSIVE m (i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM m WHERE i < 119) SELECT date('2016-02-01', i || ' months') AS day, i * 10000 AS sold FROM m")
+	b.click("#run")
+	b.sees("#result-head h2", "120 rows")
+	b.press("Chart")
+	await(b.t, func() string {
+		words := eval[[]string](b, `[...document.querySelectorAll(".chart svg text")].map((e) => e.textContent).filter((s) => /^\d{4}(-\d\d)?$/.test(s))`)
+		if len(words) < 3 || !slices.IsSorted(words) || len(slices.Compact(slices.Clone(words))) < len(words) {
+			return fmt.Sprintf("the axis has %q", words)
+		}
+		return ""
+	})
+	b.press("Rows")
 }
 
 // savesWhatIsShown saves a result, in the order that was chosen in the grid, as files

@@ -102,20 +102,28 @@ export function ticks(low, high, most) {
 }
 
 const MINUTE = 60e3;
-const steps = [1e3, 5e3, 10e3, 30e3, MINUTE, 2 * MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, 3600e3, 3 * 3600e3, 6 * 3600e3, 12 * 3600e3, 86400e3, 7 * 86400e3, 30 * 86400e3, 91 * 86400e3, 365.25 * 86400e3, 5 * 365.25 * 86400e3, 20 * 365.25 * 86400e3];
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+const steps = [1e3, 5e3, 10e3, 30e3, MINUTE, 2 * MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY];
+const months = [1, 3, 6, 12, 24, 60, 120, 240, 600, 1200, 2400];
 
+// timeTicks are moments over a range, few enough to be read, and how they are written.
 function timeTicks(low, high, most) {
-	const step = steps.find((m) => (high - low) / m <= most) ?? steps.at(-1);
+	const step = steps.find((m) => (high - low) / m <= most);
 	const list = [];
-	for (let v = Math.ceil(low / step) * step; v <= high; v += step) list.push(v);
-	return list;
-}
-
-function timeWord(at, width) {
-	const d = new Date(at);
-	if (width > 2 * 365 * 86400e3) return String(d.getUTCFullYear());
-	if (width > 3 * 86400e3) return d.toISOString().slice(0, width > 90 * 86400e3 ? 7 : 10);
-	return time(at).slice(0, width > 10 * MINUTE ? 5 : 8);
+	if (step) {
+		for (let v = Math.ceil(low / step) * step; v <= high; v += step) list.push(v);
+		return { list, word: (v) => (step >= DAY ? new Date(v).toISOString().slice(0, 10) : time(v).slice(0, step >= MINUTE ? 5 : 8)) };
+	}
+	// Months and years are not all of one length.
+	const apart = months.find((m) => (high - low) / (m * 30.4 * DAY) <= most) ?? months.at(-1);
+	const from = new Date(low);
+	for (let m = Math.floor((from.getUTCFullYear() * 12 + from.getUTCMonth()) / apart) * apart; ; m += apart) {
+		const v = new Date(0).setUTCFullYear(Math.floor(m / 12), m % 12, 1);
+		if (v > high) break;
+		if (v >= low) list.push(v);
+	}
+	return { list, word: (v) => new Date(v).toISOString().slice(0, apart % 12 === 0 ? 4 : 7) };
 }
 
 const LETTER = 6.7; // px, of the figures on the axes
@@ -168,11 +176,11 @@ function line(spec, width, height) {
 	const f = frame({ width, height, low, high, format, title });
 	const x = (v) => f.left + ((v - x0) / (x1 - x0)) * (f.right - f.left);
 	const room = Math.max(2, Math.floor((f.right - f.left) / 90));
-	const columns = kindX === 'time' ? timeTicks(x0, x1, room) : ticks(x0, x1, room);
+	const columns = kindX === 'time' ? timeTicks(x0, x1, room) : { list: ticks(x0, x1, room), word: plain };
 	const marks = [...f.marks];
-	for (const v of columns) {
+	for (const v of columns.list) {
 		if (v < x0 || v > x1) continue;
-		marks.push(s('text', { x: x(v), y: height - 6, 'text-anchor': x(v) > f.right - 20 ? 'end' : x(v) < f.left + 20 ? 'start' : 'middle' }, kindX === 'time' ? timeWord(v, x1 - x0) : plain(v)));
+		marks.push(s('text', { x: x(v), y: height - 6, 'text-anchor': x(v) > f.right - 20 ? 'end' : x(v) < f.left + 20 ? 'start' : 'middle' }, columns.word(v)));
 	}
 	const thinner = (list) => (kind === 'line' ? thinned(list, f.right - f.left) : list);
 	const thin = series.map((one) => thinner(one.points));
@@ -338,14 +346,14 @@ function lying({ labels, series, format, title, low, high, width }) {
 	return { marks, near, height };
 }
 
-// pie draws values that make up a whole, the largest first, clockwise from the top.
+// pie draws values that make up a whole, in their order, clockwise from the top.
 function pie(spec, width, height) {
 	const { labels, values, format = rate } = spec;
 	const total = values.reduce((a, v) => a + v, 0);
 	if (!(total > 0)) return nothing(width, height, spec.empty);
 	const radius = Math.min(height / 2 - 8, width / 4);
 	const [cx, cy] = [radius + 8, height / 2];
-	const slices = labels.map((label, i) => ({ label, v: values[i] })).sort((a, b) => b.v - a.v);
+	const slices = labels.map((label, i) => ({ label, v: values[i] }));
 	let angle = -Math.PI / 2;
 	const marks = [];
 	const parts = slices.map(({ label, v }, i) => {
@@ -359,11 +367,12 @@ function pie(spec, width, height) {
 	});
 	const left = 2 * radius + 40;
 	const rowHeight = Math.min(22, (height - 8) / parts.length);
-	const letters = Math.max(6, Math.floor((width - left - 130) / LETTER));
+	const letters = Math.min(Math.max(...labels.map((l) => l.length)), Math.max(6, Math.floor((width - left - 150) / LETTER)));
+	const columns = [left + 18, left + 18 + (letters + 7) * LETTER, left + 18 + (letters + 16) * LETTER]; // name, share, value
 	parts.forEach((p, i) => {
 		const y = cy + (i - (parts.length - 1) / 2) * rowHeight;
 		const short = p.label.length > letters ? `${p.label.slice(0, letters - 1)}…` : p.label;
-		marks.push(s('rect', { class: `bar s${i % COLOURS}`, x: left, y: y - 5, width: 10, height: 10 }), s('text', { x: left + 18, y: y + 4 }, `${short}  ${share(p.v, total)}  ${format(p.v)}`));
+		marks.push(s('rect', { class: `bar s${i % COLOURS}`, x: left, y: y - 5, width: 10, height: 10 }), s('text', { x: columns[0], y: y + 4 }, short), s('text', { x: columns[1], y: y + 4, 'text-anchor': 'end' }, share(p.v, total)), s('text', { x: columns[2], y: y + 4, 'text-anchor': 'end' }, format(p.v)));
 	});
 	const near = (px, py) => {
 		if (Math.hypot(px - cx, py - cy) > radius) return null;

@@ -4,7 +4,7 @@ import { figure, kindOf, shown } from './values.js';
 import { COLOURS } from './chart.js';
 
 const MOST_BARS = 40;
-const MOST_SLICES = 12;
+const MOST_SLICES = COLOURS - 1; // and the others
 
 // study says of every column what it holds: time, number, text, or nothing to draw.
 export function study({ columns, types = [], rows }) {
@@ -94,7 +94,7 @@ export function spec(result, { kind, x, y }) {
 	const most = kind === 'pie' ? MOST_SLICES : MOST_BARS;
 	if (kind === 'pie') groups.sort((a, b) => b.values[0] - a.values[0]);
 	if (groups.length > most) {
-		notes.push(`${kind === 'pie' ? 'The largest' : 'The first'} ${most} of ${groups.length.toLocaleString('en')} are drawn.`);
+		notes.push(kind === 'pie' ? `The largest ${most} of ${groups.length.toLocaleString('en')} have a slice of their own.` : `The first ${most} of ${groups.length.toLocaleString('en')} are drawn.`);
 		const rest = groups.splice(most);
 		if (kind === 'pie') groups.push({ label: 'others', values: [rest.reduce((a, g) => a + Math.max(0, g.values[0]), 0)] });
 	}
