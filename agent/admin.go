@@ -36,34 +36,36 @@ type nothing struct{}
 // doors are there in an open cluster too, to say that it is one.
 func (a *admin) doors() map[string]door {
 	return map[string]door{
-		"whoami":            adminDoor(a, subjects.WhoAmI, own, a.whoAmI),
-		"password":          adminDoor(a, subjects.PasswordChange, own, a.changePassword),
-		"user-list":         adminDoor(a, subjects.UserList, access.Administer, a.users),
-		"user-add":          adminDoor(a, subjects.UserAdd, access.Administer, a.addUser),
-		"user-change":       adminDoor(a, subjects.UserChange, access.Administer, a.changeUser),
-		"user-reset":        adminDoor(a, subjects.UserReset, access.Administer, a.resetUser),
-		"user-remove":       adminDoor(a, subjects.UserRemove, access.Administer, a.removeUser),
-		"token-make":        adminDoor(a, subjects.TokenMake, access.Read, a.makeToken),
-		"token-list":        adminDoor(a, subjects.TokenList, access.Read, a.tokens),
-		"token-revoke":      adminDoor(a, subjects.TokenRevoke, access.Read, a.revokeToken),
-		"session-list":      adminDoor(a, subjects.SessionList, access.Read, a.sessions),
-		"session-close":     adminDoor(a, subjects.SessionClose, access.Read, a.closeSession),
-		"invitation-make":   adminDoor(a, subjects.Invite, access.Administer, a.invite),
-		"invitation-list":   adminDoor(a, subjects.InvitationList, access.Administer, a.invitations),
-		"invitation-revoke": adminDoor(a, subjects.InvitationRevoke, access.Administer, a.revokeInvitation),
-		"node-list":         adminDoor(a, subjects.NodeKeyList, access.Administer, a.nodes),
-		"node-revoke":       adminDoor(a, subjects.NodeRevoke, access.Administer, a.revokeNode),
+		"whoami":            adminDoor(a, subjects.WhoAmI, own, false, a.whoAmI),
+		"password":          adminDoor(a, subjects.PasswordChange, own, true, a.changePassword),
+		"user-list":         adminDoor(a, subjects.UserList, access.Administer, false, a.users),
+		"user-add":          adminDoor(a, subjects.UserAdd, access.Administer, true, a.addUser),
+		"user-change":       adminDoor(a, subjects.UserChange, access.Administer, true, a.changeUser),
+		"user-reset":        adminDoor(a, subjects.UserReset, access.Administer, true, a.resetUser),
+		"user-remove":       adminDoor(a, subjects.UserRemove, access.Administer, true, a.removeUser),
+		"token-make":        adminDoor(a, subjects.TokenMake, access.Read, true, a.makeToken),
+		"token-list":        adminDoor(a, subjects.TokenList, access.Read, false, a.tokens),
+		"token-revoke":      adminDoor(a, subjects.TokenRevoke, access.Read, true, a.revokeToken),
+		"session-list":      adminDoor(a, subjects.SessionList, access.Read, false, a.sessions),
+		"session-close":     adminDoor(a, subjects.SessionClose, access.Read, true, a.closeSession),
+		"invitation-make":   adminDoor(a, subjects.Invite, access.Administer, true, a.invite),
+		"invitation-list":   adminDoor(a, subjects.InvitationList, access.Administer, false, a.invitations),
+		"invitation-revoke": adminDoor(a, subjects.InvitationRevoke, access.Administer, true, a.revokeInvitation),
+		"node-list":         adminDoor(a, subjects.NodeKeyList, access.Administer, false, a.nodes),
+		"audit-list":        adminDoor(a, subjects.AuditList, access.Administer, true, a.auditList),
+		"audit-verify":      adminDoor(a, subjects.AuditVerify, access.Administer, true, a.auditVerify),
+		"node-revoke":       adminDoor(a, subjects.NodeRevoke, access.Administer, true, a.revokeNode),
 	}
 }
 
-func adminDoor[Q, A any](a *admin, subject string, right access.Right, f func(context.Context, *caller, *Q) (*A, error)) door {
+func adminDoor[Q, A any](a *admin, subject string, right access.Right, record bool, f func(context.Context, *caller, *Q) (*A, error)) door {
 	handle := answerJSON(a.m.ctx, f)
 	if a.m.warden == nil {
 		handle = func(_ *demand, answer reply) {
 			respondError(answer, subjects.Errorf(subjects.CodeUnavailable, "there are no users in an open cluster, where everybody may do everything: start the master with --secure"))
 		}
 	}
-	return door{subject, right, false, a.m.behind(func(r *demand, answer reply) {
+	return door{subject, right, false, record, a.m.behind(func(r *demand, answer reply) {
 		handle(r, answer)
 		a.m.warden.cut(a.m.journal.doors())
 	})}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/snapdb/snapdb/agent/access"
+	"github.com/snapdb/snapdb/agent/audit"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -53,6 +54,7 @@ type door struct {
 	subject string
 	right   access.Right // that a user needs; 0: no user may
 	nodes   bool         // nodes may ask here
+	record  bool         // into the audit record
 	handle  func(r *demand, answer reply)
 }
 
@@ -60,24 +62,24 @@ type door struct {
 // is known which one is meant.
 func (m *Master) doors() map[string]door {
 	return map[string]door{
-		"exec":     {subjects.Exec, access.Read, false, func(r *demand, answer reply) { m.request(r, true, answer) }},
-		"query":    {subjects.Query, access.Read, false, func(r *demand, answer reply) { m.request(r, false, answer) }},
-		"info":     {subjects.ClusterInfo, access.Read, false, m.behind(m.answerInfo)},
-		"metrics":  {subjects.ClusterMetrics, access.Read, false, m.behind(func(_ *demand, answer reply) { m.answerMetrics(answer) })},
-		"forget":   {subjects.Forget, access.Administer, false, m.behind(func(r *demand, answer reply) { m.answerForget(r.data, answer) })},
-		"snapshot": {subjects.SnapshotTake, access.Command, false, m.behind(answerJSON(m.ctx, m.keeper.snapshot))},
-		"verify":   {subjects.Verify, access.Command, false, m.behind(answerJSON(m.ctx, m.verifier.verify))},
-		"verified": {subjects.Verified, 0, true, m.behind(answerJSON(m.ctx, m.verifier.onReport))},
-		"copy":     {subjects.Copy, access.Read, false, m.behind(m.answerCopy)},
-		"import":   {subjects.Import, access.Write, false, m.behind(answerJSON(m.ctx, m.importer.answer))},
-		"blob":     {subjects.BlobGet, access.Read, true, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},
-		"put":      {subjects.BlobPut, access.Write, true, m.behind(m.answerPut)},
-		"send":     {subjects.CommandSend, access.Command, false, m.behind(answerJSON(m.ctx, m.orders.send))},
-		"preview":  {subjects.CommandPreview, access.Command, false, m.behind(answerJSON(m.ctx, m.orders.preview))},
-		"list":     {subjects.CommandList, access.Read, false, m.behind(answerJSON(m.ctx, m.orders.list))},
-		"cancel":   {subjects.CommandCancel, access.Command, false, m.behind(answerJSON(m.ctx, m.orders.cancel))},
-		"retry":    {subjects.CommandRetry, access.Command, false, m.behind(answerJSON(m.ctx, m.orders.retry))},
-		"report":   {subjects.NodeReport("*"), 0, true, m.behind(m.orders.onReport)},
+		"exec":     {subjects.Exec, access.Read, false, false, func(r *demand, answer reply) { m.request(r, true, answer) }},
+		"query":    {subjects.Query, access.Read, false, false, func(r *demand, answer reply) { m.request(r, false, answer) }},
+		"info":     {subjects.ClusterInfo, access.Read, false, false, m.behind(m.answerInfo)},
+		"metrics":  {subjects.ClusterMetrics, access.Read, false, false, m.behind(func(_ *demand, answer reply) { m.answerMetrics(answer) })},
+		"forget":   {subjects.Forget, access.Administer, false, true, m.behind(func(r *demand, answer reply) { m.answerForget(r.data, answer) })},
+		"snapshot": {subjects.SnapshotTake, access.Command, false, true, m.behind(answerJSON(m.ctx, m.keeper.snapshot))},
+		"verify":   {subjects.Verify, access.Command, false, false, m.behind(answerJSON(m.ctx, m.verifier.verify))},
+		"verified": {subjects.Verified, 0, true, false, m.behind(answerJSON(m.ctx, m.verifier.onReport))},
+		"copy":     {subjects.Copy, access.Read, false, false, m.behind(m.answerCopy)},
+		"import":   {subjects.Import, access.Write, false, false, m.behind(answerJSON(m.ctx, m.importer.answer))},
+		"blob":     {subjects.BlobGet, access.Read, true, false, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},
+		"put":      {subjects.BlobPut, access.Write, true, false, m.behind(m.answerPut)},
+		"send":     {subjects.CommandSend, access.Command, false, true, m.behind(answerJSON(m.ctx, m.orders.send))},
+		"preview":  {subjects.CommandPreview, access.Command, false, false, m.behind(answerJSON(m.ctx, m.orders.preview))},
+		"list":     {subjects.CommandList, access.Read, false, false, m.behind(answerJSON(m.ctx, m.orders.list))},
+		"cancel":   {subjects.CommandCancel, access.Command, false, true, m.behind(answerJSON(m.ctx, m.orders.cancel))},
+		"retry":    {subjects.CommandRetry, access.Command, false, true, m.behind(answerJSON(m.ctx, m.orders.retry))},
+		"report":   {subjects.NodeReport("*"), 0, true, false, m.behind(m.orders.onReport)},
 	}
 }
 
@@ -87,8 +89,16 @@ func (m *Master) enter(d door, r micro.Request, answer reply) {
 	if refused == nil && !(d.nodes && who.node != "") {
 		refused = who.may(d.right)
 	}
+	if who != nil && m.audit != nil {
+		e := audit.Event{Action: d.subject, Target: about(r.Data())}
+		if d.record {
+			answer = m.recorded(who, e, answer)
+		} else if refused != nil {
+			answer = m.onlyDenied(who, e, answer)
+		}
+	}
 	if refused != nil {
-		respondError(answer, refused)
+		m.serve(answer, func() { respondError(answer, refused) })
 		return
 	}
 	d.handle(&demand{who, r.Subject(), r.Headers(), r.Data()}, answer)
@@ -135,8 +145,9 @@ func (m *Master) request(r *demand, writes bool, answer reply) {
 		respondError(answer, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
 		return
 	}
+	answer = m.auditSQL(r.who, req, answer)
 	if err := r.who.uses(req.DB); err != nil {
-		respondError(answer, err)
+		m.serve(answer, func() { respondError(answer, err) })
 		return
 	}
 	if stmts := statements(req); writes && r.who.may(access.Write) == nil && req.Session == "" && req.More == "" && exec.LooksLikeWrite(stmts[0].SQL) {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/snapdb/snapdb/agent/audit"
 	"github.com/snapdb/snapdb/agent/snapshot"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
@@ -134,6 +135,10 @@ func (i *importer) answer(ctx context.Context, who *caller, req *subjects.Import
 		return nil, err
 	}
 	x, news, err := i.find(req)
+	if news {
+		e := audit.Event{Action: subjects.Import, Target: req.DB}
+		i.m.recorded(who, e, func([]byte, *subjects.Error) {})(nil, exec.WireError(err))
+	}
 	if err != nil || news {
 		return &subjects.ImportResponse{Stage: subjects.ImportChecking}, err
 	}

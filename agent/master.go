@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/snapdb/snapdb/agent/access"
+	"github.com/snapdb/snapdb/agent/audit"
 	"github.com/snapdb/snapdb/agent/blob"
 	"github.com/snapdb/snapdb/agent/lend"
 	"github.com/snapdb/snapdb/agent/signing"
@@ -61,8 +62,11 @@ type MasterOptions struct {
 	Secure bool
 	// Certificate shows clients of a secured master who it is.
 	Certificate Certificate
-	Version     string // of snapdb, for people
-	Logger      *slog.Logger
+	// AuditWrites has the audit record of a secured cluster take every write, not only what
+	// changes schemas, AuditMask leave the values out of SQL.
+	AuditWrites, AuditMask bool
+	Version                string // of snapdb, for people
+	Logger                 *slog.Logger
 
 	patience patience     // with clients; zero: the usual one
 	hashing  access.Costs // of passwords; zero: the usual ones
@@ -101,7 +105,8 @@ type Master struct {
 
 	store       *exec.Store
 	blobs       *blob.Store
-	warden      *warden // nil in an open cluster
+	warden      *warden    // nil in an open cluster
+	audit       *audit.Log // of a secured cluster
 	certificate certificate
 	oneTime     string // password of the first user, until it is changed
 	broker      *broker.Broker
@@ -467,6 +472,9 @@ func (m *Master) takeDown() error {
 	}
 	if m.warden != nil {
 		errs = append(errs, m.warden.store.Close())
+	}
+	if m.audit != nil {
+		errs = append(errs, m.audit.Close())
 	}
 	if m.store != nil {
 		errs = append(errs, m.store.Close())

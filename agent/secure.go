@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/snapdb/snapdb/agent/access"
+	"github.com/snapdb/snapdb/agent/audit"
 	"github.com/snapdb/snapdb/agent/signing"
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/broker/pki"
@@ -47,7 +48,11 @@ func (m *Master) secure(ctx context.Context, config *broker.Config) error {
 	if m.certificate, err = m.certify(); err != nil {
 		return err
 	}
-	m.warden = newWarden(store, m.log)
+	cluster := m.store.Identity().Cluster
+	if m.audit, err = audit.Open(filepath.Join(m.opts.Dir, "audit"), audit.Options{Cluster: cluster, Mask: m.opts.AuditMask, Logger: m.log}); err != nil {
+		return fmt.Errorf("open the audit record: %w", err)
+	}
+	m.warden = newWarden(store, m.record, m.log)
 	config.Gate, config.TLS = m.warden.admit, m.certificate.ServerConfig()
 	return nil
 }

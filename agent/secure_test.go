@@ -2,9 +2,11 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -331,4 +333,56 @@ func TestRevokedNodeIsCutOff(t *testing.T) {
 	c.tokens["s2"] = made.Secret
 	c.startSlave("s2")
 	c.untilInSync("s1", "s2")
+}
+
+func TestWhatWasDoneAndDeniedIsOnRecord(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true, AuditWrites: true}, "s1")
+	u := c.addUser(subjects.UserRequest{User: "u", Role: "viewer", Databases: []string{"mine"}})
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+	c.do("a", "INSERT INTO t VALUES ('secret')")
+	c.rows("a", "SELECT 1")
+	_, err := u.Exec(testContext(t), &subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (2)"})
+	denied(t, "another's database", err)
+	_, err = u.Users(testContext(t))
+	denied(t, "users", err)
+	if _, err := client.Connect(testContext(t), c.m.URL(), client.Options{User: "u", Secret: "wrong", TLS: c.tls()}); err == nil {
+		t.Error("let in with a wrong password")
+	}
+	if _, err := c.c.Send(testContext(t), &subjects.CommandRequest{Op: subjects.OpInfo, Nodes: []string{"s1"}}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.c.Audit(testContext(t), subjects.AuditRequest{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record strings.Builder
+	for _, line := range slices.Backward(list) {
+		var e struct{ Who, Action, Target, Outcome, Detail string }
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&record, e.Who, "|", e.Action, "|", e.Target, "|", e.Outcome, "|", e.Detail)
+	}
+	for _, want := range []string{
+		"admin | login |  | ok", "admin | access.password |  | ok", "admin | access.invitation.make |  | ok",
+		"node s1 | node.enrol | s1 | ok", "admin | access.user.add | u | ok",
+		"admin | sql.schema |  | ok | CREATE DATABASE a", "admin | sql.schema | a | ok | CREATE TABLE t (x)", "admin | sql.write | a | ok | INSERT INTO t VALUES ('secret')",
+		"u | sql.write | a | denied", "u | access.user.list |  | denied", "u | login |  | denied", "admin | command.send | info s1 | ok",
+	} {
+		if strings.Count(record.String(), want) != 1 && !strings.Contains(want, "login") || !strings.Contains(record.String(), want) {
+			t.Errorf("%q is not on record once", want)
+		}
+	}
+	if strings.Contains(record.String(), "SELECT 1") || strings.Contains(record.String(), adminPassword) || strings.Contains(record.String(), "a password of") {
+		t.Error("there is more than should be")
+	}
+	report, err := c.c.AuditVerify(testContext(t))
+	if err != nil || report.Bad != "" || report.Entries < 12 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	if t.Failed() {
+		t.Log("\n" + record.String())
+	}
 }

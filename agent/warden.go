@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/snapdb/snapdb/agent/access"
+	"github.com/snapdb/snapdb/agent/audit"
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -93,6 +95,7 @@ func (c *caller) by(said string) string {
 type warden struct {
 	store  *access.Store
 	broker *broker.Broker // set before the first door opens
+	record func(audit.Event)
 	log    *slog.Logger
 
 	mu    sync.Mutex
@@ -100,8 +103,8 @@ type warden struct {
 	lost  []uint64                 // connections that are to be cut
 }
 
-func newWarden(store *access.Store, log *slog.Logger) *warden {
-	return &warden{store: store, log: log, known: map[string]broker.Caller{}}
+func newWarden(store *access.Store, record func(audit.Event), log *slog.Logger) *warden {
+	return &warden{store: store, record: record, log: log, known: map[string]broker.Caller{}}
 }
 
 // protect notes who loses rights from now on, whose connections to a broker are then to
@@ -119,6 +122,11 @@ func (w *warden) protect(b *broker.Broker) {
 // admit is the broker's gate.
 func (w *warden) admit(ctx context.Context, c broker.Credentials) (broker.Guest, error) {
 	guest, err := w.guest(ctx, c)
+	node, _ := nodeOfConn(c.Connection)
+	if c.Key == "" {
+		node = ""
+	}
+	w.connected(cmp.Or(guest.Name, c.User), node, c.From, err)
 	if err != nil {
 		w.log.Warn("a client was not let in", "user", c.User, "connection", c.Connection, "from", c.From, "error", err)
 	}
@@ -158,6 +166,7 @@ func (w *warden) nodeGuest(c broker.Credentials) (broker.Guest, error) {
 			return broker.Guest{}, err
 		}
 		w.log.Info("node enrolled", "node", id, "from", c.From)
+		w.record(audit.Event{Who: "node " + id, From: c.From, Action: "node.enrol", Target: id, Outcome: audit.OK, Detail: "by invitation " + node.Invitation})
 	}
 	if node.ID != id {
 		return broker.Guest{}, fmt.Errorf("the key is that of node %s", node.ID)

@@ -146,6 +146,24 @@ func LooksLikeWrite(sql string) bool {
 	return false
 }
 
+// ChangesSchema says whether a statement of sql makes, changes or removes a database, a
+// table or another part of a schema, by the words that statements begin with: a trigger's
+// body counts as statements too.
+func ChangesSchema(sql string) bool {
+	p := words{sql: sql}
+	for first := true; p.at < len(p.sql); {
+		p.advance()
+		if first && !p.quoted {
+			switch strings.ToLower(p.word) {
+			case "create", "drop", "alter":
+				return true
+			}
+		}
+		first = !p.quoted && p.word == ";"
+	}
+	return false
+}
+
 // words reads a command word by word, by SQLite's rules for spaces, comments and
 // quoted names.
 type words struct {

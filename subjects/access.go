@@ -1,6 +1,7 @@
 package subjects
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -40,6 +41,10 @@ const (
 	// CredentialRequest whose ID is the node's.
 	NodeKeyList = Access + ".node.list"
 	NodeRevoke  = Access + ".node.revoke"
+	// AuditList takes an AuditRequest and answers with an AuditListResponse, AuditVerify
+	// takes {} and answers with an AuditReport.
+	AuditList   = Access + ".audit.list"
+	AuditVerify = Access + ".audit.verify"
 )
 
 // Headers by which the panel says for whom it asks; in requests of others they mean
@@ -191,6 +196,33 @@ type NodeKeyEntry struct {
 // NodeKeyListResponse answers NodeKeyList.
 type NodeKeyListResponse struct {
 	Nodes []NodeKeyEntry `json:"nodes"`
+}
+
+// AuditRequest says which entries of the audit record are wanted, the newest first. What
+// is zero does not matter.
+type AuditRequest struct {
+	Who     string    `json:"who,omitempty"`
+	Action  string    `json:"action,omitempty"` // with a dot at the end: all that begins so
+	Target  string    `json:"target,omitempty"`
+	Outcome string    `json:"outcome,omitempty"` // "ok", "denied" or "failed"
+	Since   time.Time `json:"since,omitzero"`
+	Until   time.Time `json:"until,omitzero"`
+	Before  uint64    `json:"before,omitempty"` // entries with a lower number
+	Limit   int       `json:"limit,omitempty"`  // 0: 100
+}
+
+// AuditListResponse answers AuditList. An entry is a line of the record.
+type AuditListResponse struct {
+	Entries []json.RawMessage `json:"entries"`
+}
+
+// AuditReport answers AuditVerify.
+type AuditReport struct {
+	First   uint64 `json:"first"` // number of the first entry that is kept
+	Last    uint64 `json:"last"`
+	Hash    string `json:"hash"` // of the last
+	Entries uint64 `json:"entries"`
+	Bad     string `json:"bad,omitempty"` // where the record is not as it was written, and how
 }
 
 // Only leaves out the databases that are not wanted.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/snapdb/snapdb/subjects"
@@ -136,4 +137,18 @@ func ask[A any](ctx context.Context, c *Client, subject string, request any, wha
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	return answer, nil
+}
+
+// Audit reads the audit record, the newest entries first. An entry is a line of JSON.
+func (c *Client) Audit(ctx context.Context, r subjects.AuditRequest) ([]json.RawMessage, error) {
+	list, err := ask[subjects.AuditListResponse](ctx, c, subjects.AuditList, r, "read the audit record")
+	if err != nil {
+		return nil, err
+	}
+	return list.Entries, nil
+}
+
+// AuditVerify has the master prove that its audit record is as it was written.
+func (c *Client) AuditVerify(ctx context.Context) (*subjects.AuditReport, error) {
+	return ask[subjects.AuditReport](ctx, c, subjects.AuditVerify, struct{}{}, "verify the audit record")
 }
