@@ -382,6 +382,7 @@ func (f *fleet) onStatus(msg *nats.Msg) {
 	if err := json.Unmarshal(msg.Data, &st); err != nil {
 		return
 	}
+	f.m.warden.label(id, &st)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if mem := f.members[id]; mem != nil && mem.boot == st.Boot {

@@ -326,13 +326,22 @@ func TestRevokedNodeIsCutOff(t *testing.T) {
 	}
 	// A new invitation for exactly this node lets the machine in again, or another in its place.
 	c.stopSlave("s2")
-	made, err := c.c.Invite(testContext(t), subjects.InvitationRequest{Node: "s2"})
+	made, err := c.c.Invite(testContext(t), subjects.InvitationRequest{Node: "s2", Labels: map[string]string{"room": "lab1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.tokens["s2"] = made.Secret
 	c.startSlave("s2")
 	c.untilInSync("s1", "s2")
+
+	// It has the labels of its invitation, by which an operator may be bound.
+	op := c.addUser(subjects.UserRequest{User: "op", Role: "operator", Labels: "room=lab1"})
+	until(t, "s2 has its label", func() bool { n := c.node("s2"); return n.Status != nil && n.Status.Labels["room"] == "lab1" })
+	if _, err := op.Send(testContext(t), &subjects.CommandRequest{Op: subjects.OpInfo, Select: "room=lab1"}); err != nil {
+		t.Error(err)
+	}
+	_, err = op.Send(testContext(t), &subjects.CommandRequest{Op: subjects.OpInfo, All: true})
+	denied(t, "all nodes", err)
 }
 
 func TestWhatWasDoneAndDeniedIsOnRecord(t *testing.T) {

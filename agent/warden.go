@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 
@@ -105,6 +106,25 @@ type warden struct {
 
 func newWarden(store *access.Store, record func(audit.Event), log *slog.Logger) *warden {
 	return &warden{store: store, record: record, log: log, known: map[string]broker.Caller{}}
+}
+
+// label gives a node the labels of its invitation, whatever it says of itself: who may
+// command nodes of some label only must be able to rely on them.
+func (w *warden) label(id string, st *subjects.StatusMessage) {
+	if w == nil {
+		return
+	}
+	node, ok := w.store.Node(id)
+	if !ok || len(node.Labels) == 0 {
+		return
+	}
+	labels := maps.Clone(node.Labels)
+	for key, value := range st.Labels {
+		if _, given := labels[key]; !given {
+			labels[key] = value
+		}
+	}
+	st.Labels = labels
 }
 
 // protect notes who loses rights from now on, whose connections to a broker are then to

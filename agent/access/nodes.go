@@ -76,6 +76,15 @@ func (s *Store) Nodes() []Node {
 	return list
 }
 
+// Node is the node of an id, if one is enrolled and has not been revoked.
+func (s *Store) Node(id string) (Node, bool) {
+	n, ok := s.state.Load().nodes[id]
+	if !ok || !n.Revoked.IsZero() {
+		return Node{}, false
+	}
+	return n.copy(), true
+}
+
 // NodeByKey is the node for which a key speaks, if any does.
 func (s *Store) NodeByKey(publicKey string) (Node, bool) {
 	st := s.state.Load()
