@@ -67,3 +67,14 @@ func (m *Master) Expired(session string) bool {
 // RouseKeeper makes a master look now whether snapshots and the log's length are as
 // they should be.
 func (m *Master) RouseKeeper() { m.keeper.rouse() }
+
+// Rights are what users need at the doors, by subject; 0: no user may enter.
+func (m *Master) Rights() map[string]access.Right {
+	rights := map[string]access.Right{}
+	for _, doors := range []map[string]door{m.doors(), newAdmin(m).doors()} {
+		for _, d := range doors {
+			rights[d.subject] = d.right
+		}
+	}
+	return rights
+}

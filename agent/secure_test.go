@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/agent/access"
 	"github.com/snapdb/snapdb/agent/client"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -394,4 +395,85 @@ func TestWhatWasDoneAndDeniedIsOnRecord(t *testing.T) {
 	if t.Failed() {
 		t.Log("\n" + record.String())
 	}
+}
+
+// Every door lets in the roles that its right says, and no others.
+func TestEveryDoorAsksForItsRight(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true})
+	for _, role := range []string{"viewer", "writer", "operator", admin} {
+		cl := c.addUser(subjects.UserRequest{User: "the-" + role, Role: role})
+		has, err := access.ParseRole(role)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for subject, right := range c.m.Rights() {
+			data, err := cl.DoRaw(testContext(t), strings.ReplaceAll(subject, "*", "s1"), []byte(`{}`))
+			refused := subjects.DecodeRefusal(data)
+			forbidden := errors.Is(err, client.ErrDenied) || refused != nil && refused.Code == subjects.CodeForbidden
+			switch {
+			case err != nil && !errors.Is(err, client.ErrDenied):
+				t.Errorf("%s as %s: %v", subject, role, err)
+			case forbidden == (right < 0 || has.Has(right)) && subject != subjects.PasswordChange: // where {} is no right password
+				t.Errorf("%s as %s: forbidden is %v, and takes right %d", subject, role, forbidden, right)
+			}
+		}
+	}
+	revoked := c.addUser(subjects.UserRequest{User: "gone", Role: admin})
+	if err := c.c.RemoveUser(testContext(t), "gone"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := revoked.Users(testContext(t)); err == nil {
+		t.Error("a removed user is let in")
+	}
+}
+
+// In an open cluster there is nothing to look after, and the doors say so.
+func TestOpenClusterHasNoUsers(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{})
+	_, err := c.c.Users(testContext(t))
+	var refused *subjects.Error
+	if !errors.As(err, &refused) || refused.Code != subjects.CodeUnavailable || !strings.Contains(refused.Message, "--secure") {
+		t.Error(err)
+	}
+}
+
+// A token may do no more than its scope, and nothing when it is revoked.
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true})
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+	reading, err := c.c.MakeToken(testContext(t), subjects.TokenRequest{Label: "ci", Role: "viewer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl := c.connectAs(admin, reading.Secret)
+	if _, err := cl.Query(testContext(t), &subjects.Request{DB: "a", SQL: "SELECT 1"}); err != nil {
+		t.Error(err)
+	}
+	_, err = cl.Exec(testContext(t), &subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (1)"})
+	denied(t, "write", err)
+	_, err = cl.MakeToken(testContext(t), subjects.TokenRequest{Label: "more", Role: "admin"})
+	denied(t, "a stronger token", err)
+	if _, err := client.Connect(testContext(t), c.m.URL(), client.Options{User: "somebody", Secret: reading.Secret, TLS: c.tls()}); !errors.Is(err, client.ErrDenied) {
+		t.Errorf("in another's name: %v", err)
+	}
+	if err := c.c.RevokeToken(testContext(t), reading.ID); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the token's connection is cut", func() bool {
+		_, err := cl.Query(testContext(t), &subjects.Request{DB: "a", SQL: "SELECT 1"})
+		return err != nil
+	})
+	if _, err := client.Connect(testContext(t), c.m.URL(), client.Options{User: admin, Secret: reading.Secret, TLS: c.tls()}); !errors.Is(err, client.ErrDenied) {
+		t.Errorf("with a revoked token: %v", err)
+	}
+	brief, err := c.c.MakeToken(testContext(t), subjects.TokenRequest{Label: "brief", Expires: time.Now().Add(time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := c.connectAs(admin, brief.Secret)
+	until(t, "the token's time is over", func() bool { _, err := short.Info(testContext(t)); return err != nil })
 }

@@ -78,7 +78,7 @@ func publicRights() *server.Permissions {
 	return &server.Permissions{
 		Publish: &server.SubjectPermission{
 			Allow: []string{
-				"db.>", "cluster.>", "node.>", "blob.>", "command.>", // the words of snapdb
+				"db.>", "cluster.>", "node.>", "blob.>", "command.>", "access.>", // the words of snapdb
 				"_INBOX.>",           // answers
 				"$SRV.>",             // nats micro
 				"$SYS.REQ.USER.INFO", // nats account info
