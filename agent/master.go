@@ -91,6 +91,9 @@ type Certificate struct {
 var (
 	// ErrLogLost: the databases hold changes that the log does not.
 	ErrLogLost = errors.New("the log does not hold what the databases hold")
+	// ErrSecured: the cluster has been secured, and would be opened to everybody. What its
+	// master writes unsigned its nodes would not take, nor itself later.
+	ErrSecured = errors.New("this directory is that of a secured cluster")
 )
 
 // Master is the node that takes writes.
@@ -201,10 +204,8 @@ func (m *Master) start(ctx context.Context) error {
 	}
 	// The broker's own lines stay off the wire: one about the wire would make the next.
 	config := broker.Config{Dir: filepath.Join(m.opts.Dir, "log"), Listen: m.opts.Listen, MaxLogBytes: m.opts.MaxLogBytes, Logger: m.opts.Logger}
-	if m.opts.Secure {
-		if err := m.secure(ctx, &config); err != nil {
-			return err
-		}
+	if err := m.secure(ctx, &config); err != nil {
+		return err
 	}
 	if m.broker, err = broker.Start(ctx, config); err != nil {
 		return err

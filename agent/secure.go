@@ -31,8 +31,16 @@ func Secured(dir string) (bool, error) {
 	return true, nil
 }
 
-// secure makes the master one of a secured cluster, whose broker is about to start.
+// secure makes the master one of a secured cluster, whose broker is about to start, if it
+// is to be one. Once it has been one it must.
 func (m *Master) secure(ctx context.Context, config *broker.Config) error {
+	if !m.opts.Secure {
+		was, err := Secured(m.opts.Dir)
+		if err == nil && was {
+			err = ErrSecured
+		}
+		return err
+	}
 	store, err := access.Open(m.opts.Dir, access.Options{Costs: m.opts.hashing})
 	if err != nil {
 		return err

@@ -49,9 +49,17 @@ func TestSecuredClusterReplicates(t *testing.T) {
 		t.Error(err)
 	}
 
-	// Master and nodes know each other again after restarts.
+	// Master and nodes know each other again after restarts; there is no way back.
 	c.stopSlave("s1")
 	c.stopMaster()
+	open := c.opts
+	open.Secure = false
+	if m, err := agent.StartMaster(testContext(t), open); !errors.Is(err, agent.ErrSecured) {
+		if err == nil {
+			stop(t, m)
+		}
+		t.Fatalf("opened: %v", err)
+	}
 	c.startMaster()
 	c.startSlave("s1")
 	c.untilInSync("s1", "s2")

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/dashboard"
 	"github.com/snapdb/snapdb/exec"
@@ -30,6 +31,8 @@ func explainStart(err error) error {
 		return fmt.Errorf("--data: %w\n  is snapdb running on it already? stop it, or choose another directory", err)
 	case errors.Is(err, exec.ErrNewer), errors.Is(err, exec.ErrRole), errors.Is(err, exec.ErrCluster):
 		return fmt.Errorf("--data: %w", err)
+	case errors.Is(err, agent.ErrSecured):
+		return fmt.Errorf("--data: %w\n  start it with --secure; a secured cluster cannot be opened again: its nodes take only what is signed", err)
 	case errors.Is(err, exec.ErrIdentity):
 		return fmt.Errorf("--data: %w\n  is it the right directory? then bring the file back from a backup", err)
 	case errors.Is(err, exec.ErrCatalog):
