@@ -56,7 +56,7 @@ func TestSecuredClusterReplicates(t *testing.T) {
 	open.Secure = false
 	if m, err := agent.StartMaster(testContext(t), open); !errors.Is(err, agent.ErrSecured) {
 		if err == nil {
-			stop(t, m)
+			_ = m.Stop(testContext(t))
 		}
 		t.Fatalf("opened: %v", err)
 	}
