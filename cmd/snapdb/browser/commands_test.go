@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -37,16 +36,11 @@ func (b *tab) shutdownEndsTheProcess(c *cluster) {
 	b.press("Shut down…")
 	b.sees("dialog", "Shut down snap1")
 	b.press("Stop 1 agent")
-	select {
-	case <-c.slaves["snap1"].ended:
-	case <-time.After(patience):
-		b.t.Fatal("the process has not ended")
-	}
-	if code := c.slaves["snap1"].cmd.ProcessState.ExitCode(); code != 0 {
+	if code := c.slaves["snap1"].Wait(patience); code != 0 {
 		b.t.Errorf("it ended with exit code %d", code)
 	}
 	b.row("snap1", "stopped")
-	if !c.slaves["snap2"].running() {
+	if !c.slaves["snap2"].Running() {
 		b.t.Error("the other one ended too")
 	}
 	b.open(c.url + "/commands")
@@ -66,7 +60,7 @@ func (b *tab) queuedReachesANodeThatComesBack(c *cluster) {
 	b.sees("#toasts", "recorded for 1 node")
 	b.open(c.url + "/commands")
 	b.record("Label", "queued")
-	c.slaves["snap1"].start()
+	c.slaves["snap1"].Start()
 	b.record("Label", "done")
 	b.open(c.url)
 	b.row("snap1", "room=lab1")
@@ -76,7 +70,7 @@ func (b *tab) queuedReachesANodeThatComesBack(c *cluster) {
 // what was skipped there asked for again; the node gets the second alone.
 func (b *tab) cancelledIsNotDoneAndSkippedIsRetried(c *cluster) {
 	b.t.Helper()
-	c.slaves["snap1"].kill()
+	c.slaves["snap1"].Kill()
 	b.row("snap1", "offline")
 	b.label(c, "snap1", "cancelled=yes", "queue")
 	b.openRecord(c, "queued")
@@ -86,7 +80,7 @@ func (b *tab) cancelledIsNotDoneAndSkippedIsRetried(c *cluster) {
 
 	b.label(c, "snap1", "retried=yes", "skip")
 	b.openRecord(c, "skipped")
-	c.slaves["snap1"].start()
+	c.slaves["snap1"].Start()
 	b.open(c.url)
 	b.row("snap1", "online")
 	b.openRecord(c, "skipped")

@@ -29,7 +29,7 @@ func TestKeyboardReachesSearchAndHelpAndDoesNoHarm(t *testing.T) {
 	b.factsNeedNoMouse(c)
 	b.open(c.url + "/commands")
 	b.sees("#list", "No commands yet")
-	if !c.slaves["snap1"].running() || !c.slaves["snap2"].running() {
+	if !c.slaves["snap1"].Running() || !c.slaves["snap2"].Running() {
 		t.Error("a node ended after Cancel")
 	}
 	c.awaitDatabases("master", "Shop")

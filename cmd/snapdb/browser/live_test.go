@@ -33,12 +33,12 @@ func TestPagesGoOnWhereTheyWereWhenTheMasterComesBack(t *testing.T) {
 	logs.do(chromedp.SendKeys(chromedp.CSS("[data-search]"), "probe-"))
 	said := speaker.say(0, 200)
 	logs.sees("#tally", "200 of")
-	c.slaves["snap1"].kill()
+	c.slaves["snap1"].Kill()
 	nodes.row("snap1", "offline")
 	c.queueLabel("before")
 	commands.sees("#list tbody", "before=yes")
 
-	c.master.kill()
+	c.master.Kill()
 	for _, b := range []*tab{nodes, logs, commands} {
 		b.sees("#banner", "Live updates lost")
 	}
@@ -47,7 +47,7 @@ func TestPagesGoOnWhereTheyWereWhenTheMasterComesBack(t *testing.T) {
 			t.Error("what is old is not dimmed")
 		}
 	}
-	c.master.start()
+	c.master.Start()
 	speaker.await()
 	said = speaker.say(said, 200) // before the panel is there, if they are quick
 	c.queueLabel("meanwhile")
@@ -58,7 +58,7 @@ func TestPagesGoOnWhereTheyWereWhenTheMasterComesBack(t *testing.T) {
 		}
 	}
 	said = speaker.say(said, 200)
-	c.slaves["snap1"].start()
+	c.slaves["snap1"].Start()
 	nodes.row("snap1", "before=yes")
 	nodes.row("snap1", "meanwhile=yes")
 	logs.sees("#tally", fmt.Sprintf("%d of", said))

@@ -11,11 +11,13 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/snapdb/snapdb/cmd/snapdb/processtest"
 )
 
 var (
-	built  string          // the binary under test, built once for the run
-	chrome context.Context // the one browser
+	built  *processtest.Program // the binary under test, built once for the run
+	chrome context.Context      // the one browser
 )
 
 func TestMain(m *testing.M) {
@@ -38,9 +40,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	built = filepath.Join(dir, "snapdb")
-	if out, err := osexec.Command("go", "build", "-o", built, "github.com/snapdb/snapdb/cmd/snapdb").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
+	if built, err = processtest.Build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	ctx, stop := chromedp.NewExecAllocator(context.Background(),

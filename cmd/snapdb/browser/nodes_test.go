@@ -27,7 +27,7 @@ func TestNodesPageFollowsTheCluster(t *testing.T) {
 
 	// What is chosen stays chosen while rows change.
 	b.do(clickTick("snap2"))
-	c.slaves["snap2"].kill()
+	c.slaves["snap2"].Kill()
 	b.row("snap2", "offline")
 	b.sees("#bulk", "1 node chosen")
 

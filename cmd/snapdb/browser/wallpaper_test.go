@@ -48,8 +48,8 @@ func TestImageDroppedOnThePageIsTheWallpaperOfTwoNodes(t *testing.T) {
 	desktops := map[string][]string{"snap1": gnome(t), "snap2": gnome(t)}
 	for id, env := range desktops {
 		p := c.newSlave(id)
-		p.env = env
-		p.start()
+		p.Env = env
+		p.Start()
 	}
 	file := filepath.Join(t.TempDir(), "lake.png")
 	writeImage(t, file)

@@ -22,7 +22,7 @@ func TestFrozenSlaveDelaysTheOthersOnce(t *testing.T) {
 	cl := c.client()
 	c.exec(cl, "", "CREATE DATABASE A")
 	c.exec(cl, "A", "CREATE TABLE t (a)")
-	c.slaves[1].freeze()
+	c.slaves[1].Freeze()
 	first := c.exec(cl, "A", "INSERT INTO t VALUES (1)")
 	if got := fmt.Sprint(first.Applied, first.Pending); got != "[snap1] [snap2]" {
 		t.Errorf("the first write is applied and pending at %s", got)
@@ -39,7 +39,7 @@ func TestFrozenSlaveDelaysTheOthersOnce(t *testing.T) {
 	if code(err) != subjects.CodeNotAcknowledged {
 		t.Errorf("ack all with a frozen slave: %v, want %s", err, subjects.CodeNotAcknowledged)
 	}
-	c.slaves[1].thaw()
+	c.slaves[1].Thaw()
 	c.settle(cl)
 	if n := c.query(cl, "snap2", "A", "SELECT count(*) FROM t").Int(); n != 7 {
 		t.Errorf("the slave has %d rows, want 7", n)
@@ -53,8 +53,8 @@ func TestSlaveComesBackAfterTenThousandWrites(t *testing.T) {
 	cl := c.client()
 	c.exec(cl, "", "CREATE DATABASE A")
 	c.exec(cl, "A", "CREATE TABLE t (a INTEGER, r DEFAULT (random()))")
-	c.slaves[0].kill()
-	c.slaves[1].freeze() // and one that does not know
+	c.slaves[0].Kill()
+	c.slaves[1].Freeze() // and one that does not know
 	const writes = 10_000
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -66,11 +66,11 @@ func TestSlaveComesBackAfterTenThousandWrites(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	c.slaves[0].start()
-	c.slaves[1].thaw()
+	c.slaves[0].Start()
+	c.slaves[1].Thaw()
 	c.settle(cl)
 	for _, n := range c.slaves {
-		if n := c.query(cl, n.name, "A", "SELECT count(DISTINCT a) FROM t").Int(); n != writes {
+		if n := c.query(cl, n.Name, "A", "SELECT count(DISTINCT a) FROM t").Int(); n != writes {
 			t.Errorf("a slave has %d rows, want %d", n, writes)
 		}
 	}
@@ -89,7 +89,7 @@ func insert(t *testing.T, cl *client.Client, n int64) {
 func TestTwentySlavesFollow(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 20)
-	c.master.start()
+	c.master.Start()
 	cl := c.client()
 	c.exec(cl, "", "CREATE DATABASE A")
 	c.exec(cl, "A", "CREATE TABLE t (a, r DEFAULT (random()))")
@@ -97,7 +97,7 @@ func TestTwentySlavesFollow(t *testing.T) {
 	resp := c.do(cl, subjects.Exec, &subjects.Request{DB: "A", SQL: "INSERT INTO t (a) VALUES (1)", Ack: subjects.Ack{Kind: subjects.AckAll}})
 	var all []string
 	for _, n := range c.slaves {
-		all = append(all, n.name)
+		all = append(all, n.Name)
 	}
 	slices.Sort(all)
 	if !slices.Equal(resp.Applied, all) || len(resp.Pending) != 0 {
@@ -111,15 +111,15 @@ func TestNodesInOtherTimeZonesHoldTheSame(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2)
 	for i, zone := range []string{"Pacific/Kiritimati", "America/St_Johns", "Asia/Kathmandu"} {
-		c.nodes()[i].env = []string{"TZ=" + zone}
+		c.nodes()[i].Env = []string{"TZ=" + zone}
 	}
 	c.start()
 	cl := c.client()
 	c.exec(cl, "", "CREATE DATABASE A")
 	c.exec(cl, "A", `CREATE TABLE t (a DEFAULT (datetime('now','localtime')), b DEFAULT CURRENT_TIMESTAMP, c DEFAULT (strftime('%s','now','utc')));
 		CREATE INDEX i ON t (a); INSERT INTO t DEFAULT VALUES`)
-	c.master.stop(syscall.SIGTERM)
-	c.master.env = []string{"TZ=America/Los_Angeles"} // 22 hours earlier, as far as it can see
+	c.master.Stop(syscall.SIGTERM)
+	c.master.Env = []string{"TZ=America/Los_Angeles"} // 22 hours earlier, as far as it can see
 	c.start()
 	c.exec(cl, "A", "INSERT INTO t DEFAULT VALUES; CREATE TABLE u AS SELECT datetime(b, 'localtime') AS l, * FROM t")
 	row := c.do(cl, subjects.Query, &subjects.Request{DB: "A", SQL: "SELECT (SELECT count(*) FROM t WHERE a = b), (SELECT count(*) FROM u WHERE l = b)"}).Results[0].Rows[0]
@@ -136,10 +136,10 @@ func TestSlavesKeepTheirDataWhenTheirMasterIsReplaced(t *testing.T) {
 	c.exec(cl, "", "CREATE DATABASE A")
 	c.exec(cl, "A", "CREATE TABLE t (a); INSERT INTO t VALUES (1)")
 	c.settle(cl)
-	c.master.stop(syscall.SIGTERM)
+	c.master.Stop(syscall.SIGTERM)
 	stranger := newNode(t, "stranger", "", "master", "--data", t.TempDir(), "--nats", c.listen)
-	stranger.start()
-	c.slaves[0].awaitSaid("belongs to cluster")
+	stranger.Start()
+	c.slaves[0].AwaitSaid("belongs to cluster")
 	if n := c.query(cl, "snap1", "A", "SELECT count(*) FROM t").Int(); n != 1 {
 		t.Errorf("the slave has %d rows, want 1", n)
 	}
@@ -150,7 +150,7 @@ func TestSlavesKeepTheirDataWhenTheirMasterIsReplaced(t *testing.T) {
 	if st.State != subjects.StateStopped || !strings.Contains(st.Reason, "cluster") {
 		t.Errorf("the slave is %s (%s), want it stopped because of the cluster", st.State, st.Reason)
 	}
-	stranger.stop(syscall.SIGTERM)
+	stranger.Stop(syscall.SIGTERM)
 	c.start()
 	c.finish(cl)
 }

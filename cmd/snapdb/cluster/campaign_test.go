@@ -169,8 +169,8 @@ func (c *campaign) pass(most time.Duration) { <-time.After(time.Duration(c.rng.I
 // revive starts whoever does not run.
 func (c *campaign) revive() {
 	for _, n := range c.nodes() {
-		if !n.running() {
-			n.start()
+		if !n.Running() {
+			n.Start()
 		}
 	}
 }
@@ -203,7 +203,7 @@ func (c *campaign) compare() {
 		c.prove(db)
 	}
 	for _, n := range c.nodes() {
-		id := n.name
+		id := n.Name
 		if n == c.master {
 			id = ""
 		}

@@ -67,8 +67,8 @@ func (c *cluster) nodes() []*node { return append([]*node{c.master}, c.slaves...
 func (c *cluster) start() {
 	c.t.Helper()
 	for _, n := range c.nodes() {
-		if !n.running() {
-			n.start()
+		if !n.Running() {
+			n.Start()
 		}
 	}
 	c.awaitOnline(c.slaves...)
@@ -142,7 +142,7 @@ func (c *cluster) awaitOnline(slaves ...*node) {
 	c.t.Helper()
 	cl := c.client()
 	for _, n := range slaves {
-		c.awaitState(cl, n.name, subjects.StateOnline)
+		c.awaitState(cl, n.Name, subjects.StateOnline)
 	}
 }
 
@@ -185,7 +185,7 @@ func (c *cluster) settle(cl *client.Client) map[string]subjects.Head {
 	c.t.Helper()
 	heads := c.info(cl).Heads
 	for _, n := range c.slaves {
-		await(c.t, func() string { return behind(c.t.Context(), cl, n.name, heads) })
+		await(c.t, func() string { return behind(c.t.Context(), cl, n.Name, heads) })
 	}
 	return heads
 }
@@ -227,13 +227,13 @@ func (c *cluster) finish(cl *client.Client) {
 	for _, db := range databases {
 		want := c.checksum(cl, "", db)
 		for _, n := range c.slaves {
-			if got := c.checksum(cl, n.name, db); got != want {
-				c.t.Errorf("the checksum of %s on %s is %s, on the master %s", db, n.name, got, want)
+			if got := c.checksum(cl, n.Name, db); got != want {
+				c.t.Errorf("the checksum of %s on %s is %s, on the master %s", db, n.Name, got, want)
 			}
 		}
 	}
 	for _, n := range slices.Backward(c.nodes()) {
-		n.stop(syscall.SIGTERM)
+		n.Stop(syscall.SIGTERM)
 	}
 	for _, db := range append(databases, subjects.Catalog) {
 		want := readFile(c.t, filepath.Join(c.master.dir, db+".db"))
@@ -242,7 +242,7 @@ func (c *cluster) finish(cl *client.Client) {
 		}
 		for _, n := range c.slaves {
 			if got := readFile(c.t, filepath.Join(n.dir, db+".db")); got != want {
-				c.t.Errorf("the file of %s on %s is not that of the master:\n%+v\n%+v", db, n.name, got, want)
+				c.t.Errorf("the file of %s on %s is not that of the master:\n%+v\n%+v", db, n.Name, got, want)
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/cmd/snapdb/processtest"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -32,16 +33,16 @@ func TestQueuedCommandOutlivesMasterAndSlave(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2)
 	cl := c.client()
-	c.slaves[0].kill()
+	c.slaves[0].Kill()
 	c.awaitState(cl, "snap1", subjects.StateOffline)
 	r, err := cl.Send(t.Context(), &subjects.CommandRequest{Op: subjects.OpLabel, Args: json.RawMessage(`{"set":{"room":"lab1"}}`), Nodes: []string{"snap1"}, Away: subjects.AwayQueue})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.master.kill()
-	c.master.start()
+	c.master.Kill()
+	c.master.Start()
 	c.awaitCommand(cl, r.ID, subjects.CommandQueued)
-	c.slaves[0].start()
+	c.slaves[0].Start()
 	if n := c.awaitCommand(cl, r.ID, subjects.CommandDone); string(n.Output) != `{"room":"lab1"}` {
 		t.Errorf("the slave answered %s", n.Output)
 	}
@@ -52,11 +53,10 @@ func TestQueuedCommandOutlivesMasterAndSlave(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.awaitCommand(cl, r.ID, subjects.CommandDone)
-	<-c.slaves[0].ended
-	if c.slaves[0].err != nil {
-		t.Errorf("the slave that was told to stop: %v", c.slaves[0].err)
+	if code := c.slaves[0].Wait(processtest.StopWithin); code != 0 {
+		t.Errorf("the slave that was told to stop ended with exit code %d", code)
 	}
-	c.slaves[0].start() // and is not told again
+	c.slaves[0].Start() // and is not told again
 	c.awaitOnline(c.slaves...)
 	c.finish(cl)
 }

@@ -40,8 +40,8 @@ func smallDisk(t *testing.T, n *node, size string) disk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if n.running() {
-			n.kill()
+		if n.Running() {
+			n.Kill()
 		}
 		if err := unix.Unmount(n.dir, 0); err != nil {
 			t.Error(err)
@@ -93,11 +93,11 @@ func (d *shortFiles) free()           { d.limit(unix.RLIM_INFINITY) }
 
 func (d *shortFiles) limit(bytes uint64) {
 	d.n.t.Helper()
-	if !d.n.running() {
+	if !d.n.Running() {
 		return // the next process has no limit
 	}
 	limit := unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}
-	if err := unix.Prlimit(d.n.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
+	if err := unix.Prlimit(d.n.PID(), unix.RLIMIT_FSIZE, &limit, nil); err != nil {
 		d.n.t.Fatal(err)
 	}
 }
@@ -121,8 +121,8 @@ func TestSlaveWithAFullDiskStopsAndGoesOn(t *testing.T) {
 		}
 	}
 	c.exec(cl, "", "CREATE DATABASE B") // needs a new file there
-	wantSaid(t, c.awaitState(cl, full.name, subjects.StateStopped), "A")
-	if n := c.query(cl, full.name, "A", "SELECT count(*) FROM t").Int(); n > rows {
+	wantSaid(t, c.awaitState(cl, full.Name, subjects.StateStopped), "A")
+	if n := c.query(cl, full.Name, "A", "SELECT count(*) FROM t").Int(); n > rows {
 		t.Errorf("the full slave has %d rows of %d", n, rows)
 	}
 	d.free()
@@ -144,7 +144,7 @@ func TestSlaveWithAFullDiskGoesOnAfterARestart(t *testing.T) {
 		c.exec(cl, "A", "INSERT INTO t VALUES (?, randomblob(1000000))", subjects.IntegerValue(int64(i)))
 	}
 	c.awaitState(cl, "snap1", subjects.StateStopped)
-	c.slaves[0].kill()
+	c.slaves[0].Kill()
 	d.free()
 	c.start()
 	c.finish(cl)
@@ -157,9 +157,9 @@ func TestMasterBelowItsDiskReserveReadsOn(t *testing.T) {
 	c.exec(cl, "", "CREATE DATABASE A")
 	c.exec(cl, "A", "CREATE TABLE t (a); INSERT INTO t VALUES (1)")
 	c.settle(cl)
-	c.master.stop(syscall.SIGTERM)
-	plenty := c.master.args
-	c.master.args = append(plenty[:len(plenty):len(plenty)], "--disk-reserve", "1000000000") // MB: more than there is
+	c.master.Stop(syscall.SIGTERM)
+	plenty := c.master.Args
+	c.master.Args = append(plenty[:len(plenty):len(plenty)], "--disk-reserve", "1000000000") // MB: more than there is
 	c.start()
 	cl = c.client()
 	for _, r := range []*subjects.Request{{DB: "A", SQL: "INSERT INTO t VALUES (2)"}, {SQL: "CREATE DATABASE B"}, {SQL: "DROP DATABASE A"}} {
@@ -174,8 +174,8 @@ func TestMasterBelowItsDiskReserveReadsOn(t *testing.T) {
 			t.Errorf("%q has %d rows, want 1", id, n)
 		}
 	}
-	c.master.stop(syscall.SIGTERM)
-	c.master.args = plenty
+	c.master.Stop(syscall.SIGTERM)
+	c.master.Args = plenty
 	c.start()
 	c.exec(cl, "A", "INSERT INTO t VALUES (3)")
 	c.exec(cl, "", "CREATE DATABASE B")

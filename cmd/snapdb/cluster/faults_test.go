@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/snapdb/snapdb/cmd/snapdb/processtest"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -29,10 +30,10 @@ func (c *campaign) strikeKill() func() {
 		victims = []*node{c.master, c.slave()}
 	}
 	for _, n := range victims {
-		if !n.running() {
+		if !n.Running() {
 			continue // of an earlier fault
 		}
-		n.kill()
+		n.Kill()
 		if n != c.master && c.rng.IntN(6) == 0 {
 			n.wipe()
 		}
@@ -43,14 +44,14 @@ func (c *campaign) strikeKill() func() {
 // strikeFreeze stops a process that does not know it: a machine that hangs.
 func (c *campaign) strikeFreeze() func() {
 	n := c.nodes()[c.rng.IntN(1+len(c.slaves))]
-	if !n.running() {
+	if !n.Running() {
 		return nil
 	}
-	n.freeze()
+	n.Freeze()
 	c.pass(3 * time.Second)
 	return func() {
-		if n.running() {
-			n.thaw()
+		if n.Running() {
+			n.Thaw()
 		}
 	}
 }
@@ -85,7 +86,7 @@ func (c *campaign) strikeWeather() func() {
 func (c *campaign) strikeDisk() func() {
 	n := []*node{c.master, c.slaves[0]}[c.rng.IntN(2)]
 	d := c.disks[n]
-	if !n.running() {
+	if !n.Running() {
 		return nil
 	}
 	d.fill(c.rng.Int64N(400_000))
@@ -98,13 +99,13 @@ func (c *campaign) strikeDisk() func() {
 func (c *campaign) strikeDamage() func() {
 	n := c.slave()
 	switch {
-	case !n.running():
+	case !n.Running():
 	case c.rng.IntN(2) == 0:
-		n.kill()
+		n.Kill()
 	default:
-		n.signal(syscall.SIGCONT)
-		n.signal(syscall.SIGTERM)
-		n.wait(stopWithin) // one that is just starting has no exit code for that yet
+		n.Signal(syscall.SIGCONT)
+		n.Signal(syscall.SIGTERM)
+		n.Wait(processtest.StopWithin) // one that is just starting has no exit code for that yet
 	}
 	c.spoil(n, "*.db", "*.db-wal", "*.db-shm")
 	return nil
@@ -114,8 +115,8 @@ func (c *campaign) strikeDamage() func() {
 // synced, or a whole file that can be had from elsewhere.
 func (c *campaign) strikeLoss() func() {
 	n := c.master
-	if n.running() {
-		n.kill()
+	if n.Running() {
+		n.Kill()
 	}
 	switch kind := c.rng.IntN(3); {
 	case kind == 0:
@@ -134,8 +135,8 @@ func (c *campaign) strikeLoss() func() {
 func (c *campaign) strikeMember() func() {
 	if c.rng.IntN(2) == 0 && len(c.slaves) < 5 {
 		n := c.join()
-		c.load.admit(n.name)
-		n.start()
+		c.load.admit(n.Name)
+		n.Start()
 		return nil
 	}
 	if len(c.slaves) < 4 {
@@ -143,15 +144,15 @@ func (c *campaign) strikeMember() func() {
 	}
 	n := c.slaves[len(c.slaves)-1]
 	c.slaves = c.slaves[:len(c.slaves)-1]
-	if n.running() {
-		n.kill()
+	if n.Running() {
+		n.Kill()
 	}
 	return func() {
 		c.revive()
 		await(c.t, func() string {
 			ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
 			defer cancel()
-			err := c.cl.Forget(ctx, n.name)
+			err := c.cl.Forget(ctx, n.Name)
 			var refused *subjects.Error
 			if err == nil || errors.As(err, &refused) && strings.Contains(refused.Message, "no slave") { // it had not joined, or the answer was lost
 				return ""

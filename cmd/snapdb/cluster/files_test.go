@@ -50,7 +50,7 @@ func TestOtherProgramsReadASlavesFileUnderLoad(t *testing.T) {
 		}
 	}
 	// Opened and closed behind the slave's back, which is killed then.
-	c.slaves[0].kill()
+	c.slaves[0].Kill()
 	for name, read := range readers {
 		if _, err := read(); err != nil {
 			t.Fatalf("%s, without the slave: %v", name, err)

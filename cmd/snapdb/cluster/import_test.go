@@ -96,10 +96,10 @@ func TestKilledImportIsWholeOrAbsent(t *testing.T) {
 		}
 		<-time.After(time.Duration(rng.Int64N(int64(200 * time.Millisecond)))) // somewhere in the middle
 		for _, n := range victims {
-			n.kill()
+			n.Kill()
 		}
 		for _, n := range victims {
-			n.start()
+			n.Start()
 		}
 		err := <-done
 		cancel()
@@ -128,7 +128,7 @@ func TestKilledImportIsWholeOrAbsent(t *testing.T) {
 			}
 			for _, file := range left {
 				if !strings.Contains(pattern, "files") || n != c.master { // an upload whose client lost the master goes after an hour
-					t.Errorf("left on %s: %s", n.name, file)
+					t.Errorf("left on %s: %s", n.Name, file)
 				}
 			}
 		}
@@ -152,14 +152,14 @@ func TestImportOnASlaveWithAFullDisk(t *testing.T) {
 	if err := <-im.into(t.Context(), cl, "B", nil); err != nil {
 		t.Errorf("import: %v", err)
 	}
-	c.awaitState(cl, full.name, subjects.StateStopped)
+	c.awaitState(cl, full.Name, subjects.StateStopped)
 	if n := c.query(cl, "snap1", "B", "SELECT count(*) FROM t").Int(); n != im.rows {
 		t.Errorf("%d rows on the slave that has room, want %d", n, im.rows)
 	}
 	c.exec(cl, "A", "CREATE TABLE t (a)")
 	d.free()
 	c.settle(cl) // by itself
-	if n := c.query(cl, full.name, "B", "SELECT count(*) FROM t").Int(); n != im.rows {
+	if n := c.query(cl, full.Name, "B", "SELECT count(*) FROM t").Int(); n != im.rows {
 		t.Errorf("%d rows on the slave that had no room, want %d", n, im.rows)
 	}
 	c.finish(cl)

@@ -57,7 +57,7 @@ func TestLargeTransactionsReplicateWholeInBoundedMemory(t *testing.T) {
 	t.Logf("%d MB of blobs in one transaction: peak memory of master %d MB, slave %d MB", blobs, peak(t, c.master), peak(t, c.slaves[0]))
 	for _, n := range c.nodes() {
 		if mb := peak(t, n); mb > peakMost {
-			t.Errorf("%s has used %d MB of memory, more than %d", n.name, mb, peakMost)
+			t.Errorf("%s has used %d MB of memory, more than %d", n.Name, mb, peakMost)
 		}
 	}
 
@@ -67,7 +67,7 @@ func TestLargeTransactionsReplicateWholeInBoundedMemory(t *testing.T) {
 	for i := range 4 {
 		c.inSession(s, "INSERT INTO blobs VALUES (?, ?)", subjects.IntegerValue(int64(-i)), subjects.BlobValue(data))
 	}
-	c.master.kill()
+	c.master.Kill()
 	c.start()
 	if n := c.query(cl, "", "A", "SELECT count(*) FROM blobs").Int(); n != int64(blobs) {
 		t.Errorf("%d blobs after a crash before COMMIT, want %d", n, blobs)
@@ -83,7 +83,7 @@ const peakMost = 300
 // peak is the most memory that a process has had, in MB.
 func peak(t *testing.T, n *node) int {
 	t.Helper()
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", n.cmd.Process.Pid))
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", n.PID()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func peak(t *testing.T, n *node) int {
 			return size / 1024
 		}
 	}
-	t.Fatalf("the memory of %s is not known", n.name)
+	t.Fatalf("the memory of %s is not known", n.Name)
 	return 0
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/snapdb/snapdb/broker/brokertest"
+	"github.com/snapdb/snapdb/cmd/snapdb/processtest"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -20,10 +21,10 @@ func TestSlavesMayComeBeforeTheirMaster(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2)
 	for _, n := range c.slaves {
-		n.start()
-		n.awaitSaid("started")
+		n.Start()
+		n.AwaitSaid("started")
 	}
-	c.master.start()
+	c.master.Start()
 	c.awaitOnline(c.slaves...)
 	cl := c.client()
 	c.exec(cl, "", "CREATE DATABASE A")
@@ -42,11 +43,11 @@ func TestRestartInEveryOrder(t *testing.T) {
 		c.exec(cl, "A", "INSERT INTO t VALUES (?)", subjects.IntegerValue(int64(i)))
 		down := orders[(i*5+2)%len(orders)]
 		for _, n := range down {
-			c.nodes()[n].stop(syscall.SIGTERM)
+			c.nodes()[n].Stop(syscall.SIGTERM)
 		}
 		for _, n := range order {
-			c.nodes()[n].start()
-			c.nodes()[n].awaitSaid(c.nodes()[n].greeting())
+			c.nodes()[n].Start()
+			c.nodes()[n].AwaitSaid(c.nodes()[n].greeting())
 		}
 		c.awaitOnline(c.slaves...)
 	}
@@ -59,7 +60,7 @@ func TestRestartInEveryOrder(t *testing.T) {
 func TestSecondSlaveWithALiveIDIsRefused(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
-	code, _, stderr := runOnce(t, "slave", "--data", filepath.Join(c.dir, "other"), "--id", "snap1", "--nats", c.url)
+	code, _, stderr := built.Run(t, "slave", "--data", filepath.Join(c.dir, "other"), "--id", "snap1", "--nats", c.url)
 	if code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
@@ -72,10 +73,10 @@ func TestSecondSlaveWithALiveIDIsRefused(t *testing.T) {
 func TestIDOfADeadSlaveIsFreeAgain(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
-	c.slaves[0].kill()
+	c.slaves[0].Kill()
 	n := newNode(t, "other", filepath.Join(c.dir, "other"), "slave", "--data", filepath.Join(c.dir, "other"), "--id", "snap1", "--nats", c.url)
-	n.name = "snap1"
-	n.start()
+	n.Name = "snap1"
+	n.Start()
 	c.slaves[0] = n
 	c.awaitOnline(n)
 	cl := c.client()
@@ -91,7 +92,7 @@ func TestIDIsKeptInTheDataDirectory(t *testing.T) {
 	n := newNode(t, "nameless", dir, "slave", "--data", dir, "--nats", c.url)
 	ids := map[string]bool{}
 	for range 2 {
-		n.start()
+		n.Start()
 		await(t, func() string {
 			for _, info := range c.info(cl).Nodes {
 				if info.State == subjects.StateOnline {
@@ -101,12 +102,12 @@ func TestIDIsKeptInTheDataDirectory(t *testing.T) {
 			}
 			return "no slave is online"
 		})
-		n.stop(syscall.SIGTERM)
+		n.Stop(syscall.SIGTERM)
 	}
 	if len(ids) != 1 {
 		t.Errorf("the slave had ids %v, want one", ids)
 	}
-	code, _, stderr := runOnce(t, "slave", "--data", dir, "--id", "another", "--nats", c.url)
+	code, _, stderr := built.Run(t, "slave", "--data", dir, "--id", "another", "--nats", c.url)
 	if code != 1 {
 		t.Errorf("exit code %d with another id, want 1", code)
 	}
@@ -129,8 +130,8 @@ func TestSignalsStopEveryRole(t *testing.T) {
 				if masterFirst {
 					first, second = second, first
 				}
-				first.stop(s)
-				second.stop(s)
+				first.Stop(s)
+				second.Stop(s)
 				c.start()
 				l.awaitAcked(20)
 				l.stop()
@@ -147,9 +148,9 @@ func TestSlaveWithoutAMasterStops(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	n := c.slaves[0]
-	n.start()
-	n.awaitSaid("started")
-	n.stop(syscall.SIGINT)
+	n.Start()
+	n.AwaitSaid("started")
+	n.Stop(syscall.SIGINT)
 }
 
 func TestMasterStopsWhileWritesWaitForAFrozenSlave(t *testing.T) {
@@ -158,7 +159,7 @@ func TestMasterStopsWhileWritesWaitForAFrozenSlave(t *testing.T) {
 	cl := c.client()
 	c.exec(cl, "", "CREATE DATABASE A")
 	c.exec(cl, "A", "CREATE TABLE t (a)")
-	c.slaves[0].freeze()
+	c.slaves[0].Freeze()
 	var wg sync.WaitGroup
 	for i, session := range []string{"", "s"} {
 		wg.Go(func() {
@@ -175,9 +176,9 @@ func TestMasterStopsWhileWritesWaitForAFrozenSlave(t *testing.T) {
 		}
 		return ""
 	})
-	c.master.stop(syscall.SIGTERM)
+	c.master.Stop(syscall.SIGTERM)
 	wg.Wait()
-	c.slaves[0].thaw()
+	c.slaves[0].Thaw()
 	c.start()
 	c.finish(cl)
 }
@@ -207,7 +208,7 @@ func TestMasterStopsInTheMiddleOfEndlessStatements(t *testing.T) {
 		return fmt.Sprint("a write is not held up: ", err)
 	})
 	before := c.query(cl, "", "A", "SELECT count(*) FROM t").Int()
-	c.master.stop(syscall.SIGINT)
+	c.master.Stop(syscall.SIGINT)
 	wg.Wait()
 	c.start()
 	if n := c.query(cl, "", "A", "SELECT count(*) FROM t").Int(); n != before {
@@ -218,24 +219,24 @@ func TestMasterStopsInTheMiddleOfEndlessStatements(t *testing.T) {
 
 func TestDemoEndsByItselfAndBySignal(t *testing.T) {
 	t.Parallel()
-	code, stdout, stderr := runOnce(t, "demo", "--for", "1s", "--nats", brokertest.Address(t))
+	code, stdout, stderr := built.Run(t, "demo", "--for", "1s", "--nats", brokertest.Address(t))
 	if code != 0 || stderr != "" {
 		t.Errorf("demo --for: exit code %d, stderr %q", code, stderr)
 	}
 	wantSaid(t, stdout, "CREATE DATABASE SnapDB", "applied by snap1 snap2 snap3", "Try next")
 	for _, s := range [][]syscall.Signal{{syscall.SIGINT}, {syscall.SIGTERM}, {syscall.SIGTERM, syscall.SIGTERM}} {
 		n := newNode(t, "demo", "", "demo", "--nats", brokertest.Address(t))
-		n.start()
-		n.awaitSaid("Ctrl-C ends the demo")
-		n.signal(s[0])
+		n.Start()
+		n.AwaitSaid("Ctrl-C ends the demo")
+		n.Signal(s[0])
 		for _, more := range s[1:] { // must not keep it from cleaning up
-			n.awaitSaid("stopping")
-			_ = n.cmd.Process.Signal(more) // it may be quicker
+			n.AwaitSaid("stopping")
+			_ = syscall.Kill(n.PID(), more) // it may be quicker
 		}
-		if code := n.wait(stopWithin); code != 0 {
+		if code := n.Wait(processtest.StopWithin); code != 0 {
 			t.Errorf("after %v: exit code %d", s, code)
 		}
-		dir := n.said()[strings.Index(n.said(), "data in ")+len("data in "):]
+		dir := n.Said()[strings.Index(n.Said(), "data in ")+len("data in "):]
 		dir, _, _ = strings.Cut(dir, "\n")
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
 			t.Errorf("the demo has left its data in %s: %v", dir, err)
@@ -251,7 +252,7 @@ func TestTakenPortNamesTheFlag(t *testing.T) {
 	}
 	defer l.Close()
 	for _, args := range [][]string{{"demo"}, {"master", "--data", filepath.Join(t.TempDir(), "m")}} {
-		code, _, stderr := runOnce(t, append(args, "--nats", l.Addr().String())...)
+		code, _, stderr := built.Run(t, append(args, "--nats", l.Addr().String())...)
 		if code != 1 {
 			t.Errorf("%s: exit code %d, want 1", args[0], code)
 		}
@@ -274,7 +275,7 @@ func TestDataDirectoryThatCannotBeUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := startCluster(t, 0)
-	c.slaves[0].stop(syscall.SIGTERM)
+	c.slaves[0].Stop(syscall.SIGTERM)
 	for what, x := range map[string]struct {
 		args []string
 		says []string
@@ -288,7 +289,7 @@ func TestDataDirectoryThatCannotBeUsed(t *testing.T) {
 		"of a newer version":       {[]string{"slave", "--data", newer, "--nats", c.url}, []string{newer, "newer"}},
 		"of another cluster":       {[]string{"slave", "--data", c.slaves[0].dir, "--nats", other.url}, []string{"cluster", "--data"}},
 	} {
-		code, _, stderr := runOnce(t, x.args...)
+		code, _, stderr := built.Run(t, x.args...)
 		if code != 1 {
 			t.Errorf("%s: exit code %d, want 1", what, code)
 		}
@@ -300,7 +301,7 @@ func TestDataDirectoryThatCannotBeUsed(t *testing.T) {
 
 // greeting is what the node writes when it is ready.
 func (n *node) greeting() string {
-	if n.name == "master" {
+	if n.Name == "master" {
 		return "ready at"
 	}
 	return "started"

@@ -77,7 +77,7 @@ func (c *cluster) startLoad(cl *client.Client, db string, clients int) *load {
 	c.exec(cl, db, loadSchema)
 	l := &load{t: c.t, db: db, url: c.url, nodes: map[string]bool{}, reached: make(chan struct{}, 1), ops: map[string]op{}, said: map[string]int{}}
 	for _, n := range c.slaves {
-		l.nodes[n.name] = true
+		l.nodes[n.Name] = true
 	}
 	ctx, cancel := context.WithCancel(c.t.Context())
 	l.cancel = cancel

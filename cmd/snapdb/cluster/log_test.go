@@ -57,7 +57,7 @@ func TestMasterRefusesToStartOverADamagedLog(t *testing.T) {
 			cl := c.client()
 			c.exec(cl, "", "CREATE DATABASE A")
 			c.exec(cl, "A", "CREATE TABLE t (a)")
-			c.master.stop(syscall.SIGTERM)
+			c.master.Stop(syscall.SIGTERM)
 			old, err := os.ReadFile(filepath.Join(c.master.dir, "A.db"))
 			if err != nil {
 				t.Fatal(err)
@@ -65,14 +65,14 @@ func TestMasterRefusesToStartOverADamagedLog(t *testing.T) {
 			c.start()
 			c.insertNeedles(cl)
 			c.settle(cl)
-			c.master.stop(syscall.SIGTERM)
+			c.master.Stop(syscall.SIGTERM)
 			damage(t, c, old)
-			c.master.start()
-			if code := c.master.wait(patience); code != 1 {
+			c.master.Start()
+			if code := c.master.Wait(patience); code != 1 {
 				t.Errorf("exit code %d, want 1", code)
 			}
-			wantSaid(t, lastLines(c.master.said(), 3), "the log", "restore")
-			c.slaves[0].stop(syscall.SIGTERM)
+			wantSaid(t, c.master.Last(3), "the log", "restore")
+			c.slaves[0].Stop(syscall.SIGTERM)
 		})
 	}
 }
@@ -86,31 +86,31 @@ func TestSlaveNoticesThatItsMasterWasSetBack(t *testing.T) {
 	c.exec(cl, "", "CREATE DATABASE A")
 	c.exec(cl, "A", "CREATE TABLE t (a)")
 	c.settle(cl)
-	c.slaves[1].stop(syscall.SIGTERM)
-	c.master.stop(syscall.SIGTERM)
+	c.slaves[1].Stop(syscall.SIGTERM)
+	c.master.Stop(syscall.SIGTERM)
 	backup := filepath.Join(t.TempDir(), "backup")
 	if err := os.CopyFS(backup, os.DirFS(c.master.dir)); err != nil {
 		t.Fatal(err)
 	}
-	c.master.start()
+	c.master.Start()
 	c.awaitOnline(c.slaves[0])
 	for range 5 {
 		c.exec(cl, "A", "INSERT INTO t VALUES ('before')")
 	}
-	c.slaves[0].stop(syscall.SIGTERM)
-	c.master.stop(syscall.SIGTERM)
+	c.slaves[0].Stop(syscall.SIGTERM)
+	c.master.Stop(syscall.SIGTERM)
 	if err := os.RemoveAll(c.master.dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.CopyFS(c.master.dir, os.DirFS(backup)); err != nil {
 		t.Fatal(err)
 	}
-	c.master.start()
+	c.master.Start()
 	for range 10 {
 		c.exec(cl, "A", "INSERT INTO t VALUES ('after')")
 	}
-	c.slaves[0].start()
-	c.slaves[1].start()
+	c.slaves[0].Start()
+	c.slaves[1].Start()
 	wantSaid(t, c.awaitState(cl, "snap1", subjects.StateDiverged), "A")
 	if n := c.query(cl, "snap1", "A", "SELECT count(*) FROM t WHERE a = 'before'").Int(); n != 5 {
 		t.Errorf("the slave has %d rows of its own history, want 5", n)
@@ -118,7 +118,7 @@ func TestSlaveNoticesThatItsMasterWasSetBack(t *testing.T) {
 	if n := c.query(cl, "snap1", "A", "SELECT count(*) FROM t WHERE a = 'after'").Int(); n != 0 {
 		t.Errorf("the slave has %d rows of the other history", n)
 	}
-	c.slaves[0].stop(syscall.SIGTERM)
+	c.slaves[0].Stop(syscall.SIGTERM)
 	c.slaves = c.slaves[1:] // the one that was away then follows
 	c.finish(cl)
 }
@@ -133,11 +133,11 @@ func TestSlaveStopsAtADamagedMessage(t *testing.T) {
 	c.exec(cl, "A", "CREATE TABLE t (a)")
 	c.insertNeedles(cl)
 	c.exec(cl, "B", "CREATE TABLE t (a); INSERT INTO t VALUES (1)")
-	c.master.stop(syscall.SIGTERM)
+	c.master.Stop(syscall.SIGTERM)
 	flip(t, c, "needle-")
 	c.start() // all databases have everything already
 	late := c.addSlave("late")
-	late.start()
+	late.Start()
 	reason := c.awaitState(cl, "late", subjects.StateStopped)
 	wantSaid(t, reason, "A", "does not continue")
 	if n := c.query(cl, "late", "B", "SELECT count(*) FROM t").Int(); n != 1 {

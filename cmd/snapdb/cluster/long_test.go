@@ -17,10 +17,10 @@ func longFaults() []fault { return []fault{{"fsync", 2, (*campaign).strikeSync}}
 // strikeSync makes the disk of a process refuse to put anything on stable storage.
 func (c *campaign) strikeSync() func() {
 	n := c.nodes()[c.rng.IntN(1+len(c.slaves))]
-	if !n.running() {
+	if !n.Running() {
 		return nil
 	}
-	tracer := osexec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-p", strconv.Itoa(n.cmd.Process.Pid),
+	tracer := osexec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-p", strconv.Itoa(n.PID()),
 		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO")
 	if err := tracer.Start(); err != nil {
 		c.t.Fatalf("failing fsync needs strace: %v", err)

@@ -5,18 +5,16 @@ package cluster_test
 import (
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
-	osexec "os/exec"
-	"path/filepath"
-	"sync"
 	"testing"
 
 	"modernc.org/sqlite"
+
+	"github.com/snapdb/snapdb/cmd/snapdb/processtest"
 )
 
 // built is the binary under test, built once for the run.
-var built string
+var built *processtest.Program
 
 // large makes the test of large transactions use the sizes that are promised.
 var large = flag.Bool("large", false, "large transactions in full size: 1 M rows, 100 MB")
@@ -44,34 +42,9 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	built = filepath.Join(dir, "snapdb")
-	args := append([]string{"build", "-o", built}, raceFlag...)
-	build := osexec.Command("go", append(args, "github.com/snapdb/snapdb/cmd/snapdb")...)
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
+	if built, err = processtest.Build(dir, raceFlag...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
 }
-
-// program is the path of the binary under test.
-//
-// It is no dependency of this package that the go command could see: without a
-// look at the folders of the module, which the go command notes, it would answer
-// with the cached result of a test of another program.
-func program(t testing.TB) string {
-	t.Helper()
-	if err := lookAtSources(); err != nil {
-		t.Fatal(err)
-	}
-	return built
-}
-
-var lookAtSources = sync.OnceValue(func() error {
-	return filepath.WalkDir("../../..", func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && d.Name() == ".git" {
-			return filepath.SkipDir
-		}
-		return err
-	})
-})

@@ -203,7 +203,7 @@ func TestForeignMessagesOnTheLogChangeNothing(t *testing.T) {
 		c.exec(cl, "A", "UPDATE t SET a = a + 1")
 		if round == 1 {
 			for _, n := range c.nodes() {
-				n.kill()
+				n.Kill()
 			}
 			c.start()
 			nc = c.connect()

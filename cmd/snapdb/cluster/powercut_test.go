@@ -37,7 +37,7 @@ func TestFilesThatLostTheirLastCommitsCatchUp(t *testing.T) {
 			}
 			c.settle(cl)
 			for _, n := range c.nodes() {
-				n.kill()
+				n.Kill()
 			}
 			for _, f := range lost {
 				path := filepath.Join(c.dir, f)

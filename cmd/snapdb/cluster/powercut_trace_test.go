@@ -50,7 +50,7 @@ func TestAcknowledgedIsSynced(t *testing.T) {
 	c := newCluster(t, 1, "--log-keep", "0")
 	traces := filepath.Join(t.TempDir(), "trace.")
 	for _, n := range c.nodes() {
-		if n.by = tracer(traces + n.name); n.by == nil {
+		if n.By = tracer(traces + n.Name); n.By == nil {
 			if os.Getenv(requireTrace) == "1" {
 				t.Fatal("strace is not installed, or may not trace")
 			}
@@ -62,11 +62,11 @@ func TestAcknowledgedIsSynced(t *testing.T) {
 	promises := work(c)
 	ended := time.Now()
 	for _, n := range slices.Backward(c.nodes()) {
-		end := regexp.MustCompile(fmt.Sprintf(`(?m)^%d +[0-9.]+ \+\+\+ exited with 0`, n.cmd.Process.Pid))
-		n.stop(syscall.SIGTERM)
-		n.by = nil
+		end := regexp.MustCompile(fmt.Sprintf(`(?m)^%d +[0-9.]+ \+\+\+ exited with 0`, n.PID()))
+		n.Stop(syscall.SIGTERM)
+		n.By = nil
 		await(t, func() string {
-			data, err := os.ReadFile(traces + n.name)
+			data, err := os.ReadFile(traces + n.Name)
 			switch {
 			case err != nil:
 				return err.Error()
@@ -87,7 +87,7 @@ func TestAcknowledgedIsSynced(t *testing.T) {
 	t.Logf("-cut.seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	for _, n := range c.nodes() {
-		readDisk(t, traces+n.name, n.dir, ended.Add(time.Hour), nil).matches(t)
+		readDisk(t, traces+n.Name, n.dir, ended.Add(time.Hour), nil).matches(t)
 	}
 	for round := range *cutRounds {
 		at, way := ended, round%remains
@@ -96,7 +96,7 @@ func TestAcknowledgedIsSynced(t *testing.T) {
 			way = rng.IntN(remains)
 		}
 		for _, n := range c.nodes() {
-			d := readDisk(t, traces+n.name, n.dir, at, ignored)
+			d := readDisk(t, traces+n.Name, n.dir, at, ignored)
 			n.wipe()
 			d.restore(t, way, rng)
 			if round == 1 {

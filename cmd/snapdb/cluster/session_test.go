@@ -21,7 +21,7 @@ func TestTransactionOpenWhenItsMasterDiesIsWhollyGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.master.kill()
+	c.master.Kill()
 	c.start()
 	c.info(cl) // the client is connected again
 	// The rest of the transaction must not be taken for writes of their own.

@@ -1,0 +1,3 @@
+// Package processtest runs the program as processes of their own, for tests that send
+// them signals and look at what they say.
+package processtest
