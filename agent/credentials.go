@@ -183,13 +183,17 @@ func (c *credentials) over(given *tls.Config) (*tls.Config, error) {
 	return pki.ClientConfig(c.kept.Pin)
 }
 
-// refusal is why a node that has never joined was probably not let in: the broker of a
-// secured cluster says no more than that it was not.
-func (c *credentials) refusal() subjects.Refusal {
-	if c.pair == nil {
-		return subjects.Refusal{Code: subjects.RefusedUnknown, Reason: "the cluster is secured, and this node has no token: get one with snapdb node invite, and start it with --token"}
+// refusal is probably why a node was not let in, that has joined before or has not: the
+// broker of a secured cluster says no more than that it was not.
+func (c *credentials) refusal(joined bool) subjects.Refusal {
+	reason := "its token has been used, has expired, was revoked, or is for another node: get another with snapdb node invite (--node ID to replace a node of that id)"
+	switch {
+	case c.pair == nil:
+		reason = "the cluster is secured, and this node has no token: get one with snapdb node invite, and start it with --token"
+	case joined:
+		reason = "it was revoked, or another took its place: get a token with snapdb node invite --node ID, and start it with that, to let it in again"
 	}
-	return subjects.Refusal{Code: subjects.RefusedUnknown, Reason: "its token has been used, has expired, was revoked, or is for another node: get another with snapdb node invite (--node ID to replace a node of that id)"}
+	return subjects.Refusal{Code: subjects.RefusedUnknown, Reason: reason}
 }
 
 // login proves to the broker which node this is; in an open cluster there is nothing to

@@ -131,9 +131,10 @@ type Master struct {
 	wg     sync.WaitGroup
 	failed chan error // why it stopped by itself
 
-	stopping sync.Once
-	stopped  chan struct{} // closed when everything has ended
-	ended    error         // how; read after stopped
+	stopping  sync.Once
+	stopped   chan struct{} // closed when everything has ended
+	ended     error         // how; read after stopped
+	unstarted bool          // the start has failed
 
 	catalog       chan struct{} // holds a token while databases are made or dropped
 	catalogBehind bool          // guarded by catalog: the log has a change that the node does not
@@ -187,6 +188,7 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 		catalog: make(chan struct{}, 1), crew: newCrew(maxRequests), admitter: newCrew(maxJoins)}
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err := m.start(ctx); err != nil {
+		m.unstarted = true
 		return nil, errors.Join(err, m.Stop(context.WithoutCancel(ctx)))
 	}
 	return m, nil
@@ -476,6 +478,9 @@ func (m *Master) takeDown() error {
 	}
 	if m.audit != nil {
 		errs = append(errs, m.audit.Close())
+	}
+	if m.unstarted {
+		errs = append(errs, m.unmake())
 	}
 	if m.store != nil {
 		errs = append(errs, m.store.Close())

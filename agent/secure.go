@@ -17,6 +17,7 @@ import (
 	"github.com/snapdb/snapdb/agent/signing"
 	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/broker/pki"
+	"github.com/snapdb/snapdb/exec"
 )
 
 // Secured says whether a master's data directory has been that of a secured cluster.
@@ -29,6 +30,40 @@ func Secured(dir string) (bool, error) {
 		return false, fmt.Errorf("look whether the cluster is secured: %w", err)
 	}
 	return true, nil
+}
+
+// ErrOpen is returned for the data directory of a cluster that is not secured.
+var ErrOpen = errors.New("the cluster is not secured: there are no users")
+
+// ResetAdmin gives the user admin of a stopped master a one-time password, for who has lost
+// the last admin's but owns the machine. The error wraps exec.ErrInUse while the master
+// runs.
+func ResetAdmin(ctx context.Context, dir string) (oneTime string, err error) {
+	secured, err := Secured(dir)
+	if err == nil && !secured {
+		err = fmt.Errorf("%s: %w", dir, ErrOpen)
+	}
+	if err != nil {
+		return "", err
+	}
+	release, err := exec.Lock(dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	store, err := access.Open(dir, access.Options{})
+	if err != nil {
+		return "", err
+	}
+	return store.ResetAdmin(ctx)
+}
+
+// unmake takes back the first user of a start that failed: nobody has heard the password.
+func (m *Master) unmake() error {
+	if m.oneTime == "" {
+		return nil
+	}
+	return os.Remove(filepath.Join(m.opts.Dir, access.FileName))
 }
 
 // secure makes the master one of a secured cluster, whose broker is about to start, if it

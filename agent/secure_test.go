@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/access"
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -302,7 +304,7 @@ func TestNodesThatWereNotInvitedStayOut(t *testing.T) {
 	if err := c.c.RevokeInvitation(testContext(t), revoked.ID); err != nil {
 		t.Fatal(err)
 	}
-	for id, token := range map[string]string{"used": used, "revoked": revoked.Secret, "s1": revoked.Secret} {
+	for id, token := range map[string]string{"none": "", "used": used, "revoked": revoked.Secret, "s1": revoked.Secret} {
 		s := start(id, token)
 		var refused *agent.RefusedError
 		if err := s.Wait(); !errors.As(err, &refused) {
@@ -484,4 +486,43 @@ func TestTokens(t *testing.T) {
 	}
 	short := c.connectAs(admin, brief.Secret)
 	until(t, "the token's time is over", func() bool { _, err := short.Info(testContext(t)); return err != nil })
+}
+
+// Nobody has heard the password of a first start that failed: the next makes another.
+func TestStartThatFailsLeavesTheDirectoryOpen(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	dir := t.TempDir()
+	for _, secured := range []bool{false, true} {
+		o := agent.MasterOptions{Dir: dir, Listen: taken.Addr().String(), Secure: true, Logger: quiet()}
+		if secured {
+			o.Listen = "127.0.0.1:0"
+		}
+		m, err := agent.StartMaster(testContext(t), o)
+		if secured == (err != nil) {
+			t.Fatal(err)
+		}
+		if is, err := agent.Secured(dir); err != nil || is != secured {
+			t.Errorf("secured: %v, %v", is, err)
+		}
+		if m == nil {
+			continue
+		}
+		if m.FirstPassword() == "" {
+			t.Error("no password is told")
+		}
+		if _, err := agent.ResetAdmin(testContext(t), dir); !errors.Is(err, exec.ErrInUse) {
+			t.Errorf("while it runs: %v", err)
+		}
+		if err := m.Stop(testContext(t)); err != nil {
+			t.Error(err)
+		}
+		if password, err := agent.ResetAdmin(testContext(t), dir); err != nil || password == "" || password == m.FirstPassword() {
+			t.Errorf("reset: %q, %v", password, err)
+		}
+	}
 }

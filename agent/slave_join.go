@@ -97,11 +97,17 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 			if last := s.nc.LastError(); !s.nc.IsConnected() && last != nil {
 				err = last
 			}
-			if errors.Is(err, nats.ErrAuthorization) && s.store.Identity().Cluster == "" {
-				return nil, &RefusedError{s.id, s.known.refusal()}
-			}
 			unknown := false
-			if unknown, err = explain(err); !told || unknown && !warned {
+			unknown, err = explain(err)
+			if s.uninvited(err) {
+				joined := s.store.Identity().Cluster != ""
+				out := &RefusedError{s.id, s.known.refusal(joined)}
+				if !joined {
+					return nil, out
+				}
+				err = fmt.Errorf("%w: %w", out, err)
+			}
+			if !told || unknown && !warned {
 				s.log.Warn("waiting for the master", "url", s.o.URL, "error", err)
 			}
 			told, warned = true, warned || unknown
@@ -111,6 +117,13 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 			return nil, nil
 		}
 	}
+}
+
+// uninvited says whether an error is that of a node which a secured cluster does not know:
+// it is not let in, or it knows the master by nothing.
+func (s *Slave) uninvited(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) ||
+		s.known.pair == nil && s.o.TLS == nil && errors.Is(err, pki.ErrUntrusted)
 }
 
 // explain says what the person at the slave can do when somebody is there who is not

@@ -98,6 +98,16 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
+// Lock holds a data directory without opening it, so that no store can be open on it
+// until release. The error wraps ErrInUse if one is.
+func Lock(dir string) (release func() error, err error) {
+	lock, err := lockDir(filepath.Join(dir, lockFile))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return func() error { return unlockDir(lock) }, nil
+}
+
 func (s *Store) load() error {
 	if err := s.loadIdentity(); err != nil {
 		return err
