@@ -57,7 +57,7 @@ that every node holds the same, and stays until Ctrl-C.`,
 		Example: "  snapdb demo\n  snapdb demo --for 10s --nats 127.0.0.1:0",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkNATS(listen, false); err != nil {
+			if err := checkDemo(listen); err != nil {
 				return flagError(cmd, "nats", err)
 			}
 			if err := checkPanel(http); err != nil {

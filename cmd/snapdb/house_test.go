@@ -26,7 +26,7 @@ var rooms = map[string]struct{ rooms, modules []string }{
 	"subjects":  {nil, nil},
 	"exec":      {[]string{"subjects", "exec"}, []string{"modernc.org/sqlite", "modernc.org/libc", "golang.org/x/sys"}},
 	"broker":    {[]string{"subjects", "broker"}, []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/nats-io/nkeys"}},
-	"agent":     {[]string{"subjects", "exec", "broker", "agent"}, []string{"github.com/nats-io/nats.go", "github.com/shirou/gopsutil/v4", "github.com/klauspost/compress", "golang.org/x/crypto", "golang.org/x/image", "golang.org/x/sys"}},
+	"agent":     {[]string{"subjects", "exec", "broker", "agent"}, []string{"github.com/nats-io/nats.go", "github.com/nats-io/nkeys", "github.com/shirou/gopsutil/v4", "github.com/klauspost/compress", "golang.org/x/crypto", "golang.org/x/image", "golang.org/x/sys"}},
 	"dashboard": {[]string{"subjects", "exec", "dashboard"}, []string{"github.com/coder/websocket", "github.com/prometheus/client_golang"}},
 	"cmd":       {[]string{"subjects", "exec", "broker", "agent", "dashboard", "cmd"}, []string{"*"}},
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/client"
 	"github.com/snapdb/snapdb/cmd/snapdb/format"
 	"github.com/snapdb/snapdb/subjects"
@@ -119,6 +120,12 @@ func group(use, short, long string, subs ...*cobra.Command) *cobra.Command {
 			return usageError(errors.New(text))
 		},
 	}
+	addCommands(cmd, subs...)
+	return cmd
+}
+
+// addCommands puts commands below one. Arguments that they do not take are wrong usage.
+func addCommands(cmd *cobra.Command, subs ...*cobra.Command) {
 	for _, sub := range subs {
 		if check := sub.Args; check != nil {
 			sub.Args = func(cmd *cobra.Command, args []string) error {
@@ -130,7 +137,6 @@ func group(use, short, long string, subs ...*cobra.Command) *cobra.Command {
 		}
 	}
 	cmd.AddCommand(subs...)
-	return cmd
 }
 
 // noArgs refuses arguments, in other words than cobra's, which calls them unknown
@@ -163,7 +169,7 @@ func exitCode(err error) int {
 		return exitUnreachable
 	case partly != nil, errors.As(err, &undone), wireCode(err) == subjects.CodeNotAcknowledged:
 		return exitPartly
-	case errors.Is(err, client.ErrDenied), wireCode(err) == subjects.CodeDenied:
+	case errors.Is(err, client.ErrDenied), wireCode(err) == subjects.CodeDenied, wireCode(err) == subjects.CodeForbidden, notInvited(err):
 		return exitDenied
 	}
 	return exitFailed
@@ -176,6 +182,12 @@ func wireCode(err error) subjects.Code {
 		return e.Code
 	}
 	return ""
+}
+
+// notInvited says whether the error is that of a slave without an invitation.
+func notInvited(err error) bool {
+	var refused *agent.RefusedError
+	return errors.As(err, &refused) && refused.Code == subjects.RefusedUnknown
 }
 
 // hint is what to do next after an error that cannot say it itself.

@@ -22,27 +22,34 @@ const stopPatience = 20 * time.Second
 func masterCommand() *cobra.Command {
 	o := agent.MasterOptions{Version: version}
 	var ack, http string // http: address of the panel
-	var insecure bool
+	var guard protection
+	var printConfig bool
 	var reserveMB, logMB, keepMB int64
 	cmd := &cobra.Command{
 		Use:   "master",
 		Short: "run the master: the broker, and the node that takes all SQL",
 		Long: `master runs the one node of a cluster that takes writes, with the NATS broker
-that carries them to the slaves. It listens on this machine only unless --nats
-says otherwise, which takes --insecure as well: there is no login yet, so whoever
-reaches the address can run SQL and command the nodes.
+that carries them to the slaves.
+
+On this machine only, as without flags, it is open: whoever reaches it may do
+everything. Once --nats can be reached over a network it is secured: connections are
+encrypted, slaves come by invitation (snapdb node invite), and people log in (snapdb
+login). The first start prints the password of the first user. A cluster that was
+secured stays so. With --insecure it is open to a network as well.
 
 It is ready when it says so on standard output. Ctrl-C or SIGTERM stops it in
 order; a second time stops it at once, which loses nothing that was answered.`,
 		Example: `  snapdb master --data m
-  snapdb master --data /var/lib/snapdb/master --nats 0.0.0.0:4222 --insecure --ack all`,
+  snapdb master --data /var/lib/snapdb/master --nats 0.0.0.0:4222 --ack all
+  snapdb master --data m --nats 0.0.0.0:4222 --host db1.example.org --tls-cert db1.pem --tls-key db1.key
+  snapdb master --data m --print-config`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rule, err := subjects.ParseAck(ack)
 			if err != nil {
 				return flagError(cmd, "ack", err)
 			}
-			if err := checkNATS(o.Listen, insecure); err != nil {
+			if err := checkListen(o.Listen); err != nil {
 				return flagError(cmd, "nats", err)
 			}
 			if err := checkPanel(http); err != nil {
@@ -70,13 +77,19 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 				o.LogKeep = 1
 			}
 			o.Logger = newLogger(cmd.ErrOrStderr())
+			if err := guard.decide(cmd, &o); err != nil {
+				return err
+			}
+			if printConfig {
+				return printSettings(cmd, [2]string{"secured", map[bool]string{true: "yes", false: "no"}[o.Secure] + ": " + guard.why})
+			}
+			guard.warn(o)
 			return runMaster(cmd, o, http)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Dir, "data", stateDir("master"), "`DIR` of the master's data")
+	dataFlag(cmd, &o.Dir)
 	f.StringVar(&o.Listen, "nats", agent.DefaultListen, "`HOST:PORT` where slaves and clients connect")
-	f.BoolVar(&insecure, "insecure", false, "listen on a network without encryption or login: for networks where everybody is trusted")
 	f.StringVar(&http, "http", dashboard.DefaultListen, "`HOST:PORT` of this machine where the panel and the HTTP API are; off: none")
 	f.StringVar(&ack, "ack", "insync", "acknowledgement `RULE` for writes that name none: log, insync, all or a number of slaves")
 	f.Int64Var(&logMB, "log-max", 10<<10, "size of the log in `MiB` at which writes are refused")
@@ -84,7 +97,14 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 	f.DurationVar(&o.SnapshotEvery, "snapshot-every", agent.DefaultSnapshotEvery, "`TIME` after which a database that was changed gets a new snapshot")
 	f.DurationVar(&o.VerifyEvery, "verify-every", agent.DefaultVerifyEvery, "`TIME` after which all nodes compare what they hold of a database that was changed; of one that was not, twelve times as long; 0: only when asked")
 	f.Int64Var(&reserveMB, "disk-reserve", agent.DefaultDiskReserve>>20, "free disk space in `MiB` below which writes are refused")
+	guard.flags(cmd)
+	printConfigFlag(f, &printConfig)
+	addCommands(cmd, resetAdminCommand())
 	return cmd
+}
+
+func dataFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "data", stateDir("master"), "`DIR` of the master's data")
 }
 
 func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string) (err error) {
@@ -105,9 +125,7 @@ func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string) (err erro
 	if p != nil {
 		fmt.Fprintf(cmd.OutOrStdout(), "panel at %s\n", p.URL())
 	}
-	if !loopback(o.Listen) {
-		o.Logger.Warn("insecure: whoever reaches this address can run SQL and command the nodes", "address", o.Listen)
-	}
+	introduce(cmd.OutOrStdout(), m, o)
 	fmt.Fprintf(cmd.OutOrStdout(), "master ready at %s\n", m.URL())
 	return m.Wait(ctx)
 }
@@ -119,6 +137,10 @@ const noPanel = "off"
 // in dir while they are on their way.
 func startPanel(ctx context.Context, m *agent.Master, http, dir string, log *slog.Logger) (*panel.Panel, error) {
 	if http == "" || http == noPanel {
+		return nil, nil
+	}
+	if m.TLS() != nil {
+		log.Warn("there is no panel: it has no login yet, and this cluster is secured")
 		return nil, nil
 	}
 	p, err := panel.Start(ctx, panel.Options{Listen: http, NATS: m.URL(), Dir: dir, Version: version, Logger: log})

@@ -62,10 +62,54 @@ func envName(f *pflag.Flag) string {
 
 // assign sets a flag; each of several values is one of a list.
 func assign(cmd *cobra.Command, f *pflag.Flag, origin string, values []string) error {
-	f.Annotations = map[string][]string{originKey: {origin}}
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
+	}
+	f.Annotations[originKey] = []string{origin}
 	for _, v := range values {
 		if err := cmd.Flags().Set(f.Name, v); err != nil {
 			return flagError(cmd, f.Name, invalid(f, v, err))
+		}
+	}
+	return nil
+}
+
+// secretKey annotates a flag whose value nobody should see.
+const secretKey = "snapdb secret"
+
+func printConfigFlag(f *pflag.FlagSet, print *bool) {
+	f.BoolVar(print, "print-config", false, "print the settings in force and where each comes from, and end")
+}
+
+// printSettings shows the flags of a command as they are now, and facts that follow from
+// them.
+func printSettings(cmd *cobra.Command, facts ...[2]string) error {
+	var rows [][]string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name == "help" || f.Name == configFlag && !f.Changed || f.Name == "print-config" {
+			return
+		}
+		value, from := f.Value.String(), "default"
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			value = strings.Join(list.GetSlice(), ", ")
+		}
+		if f.Changed {
+			from = "command line"
+		}
+		if origin := f.Annotations[originKey]; len(origin) > 0 {
+			from = origin[0]
+		}
+		if f.Annotations[secretKey] != nil && value != "" {
+			value = "(not shown)"
+		}
+		rows = append(rows, []string{f.Name, value, from})
+	})
+	if err := printTable(cmd.OutOrStdout(), []string{"SETTING", "VALUE", "FROM"}, rows); err != nil {
+		return err
+	}
+	for _, fact := range facts {
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", fact[0], fact[1]); err != nil {
+			return fmt.Errorf("print: %w", err)
 		}
 	}
 	return nil

@@ -17,7 +17,8 @@ import (
 
 func slaveCommand() *cobra.Command {
 	o := agent.SlaveOptions{Version: version}
-	allowPower := false
+	var token tokenSource
+	var allowPower, printConfig bool
 	cmd := &cobra.Command{
 		Use:   "slave",
 		Short: "run a slave: a node that keeps a copy of every database",
@@ -25,9 +26,16 @@ func slaveCommand() *cobra.Command {
 SQLite files, says so to the master, and answers reads. It waits for a master that
 is not there yet, and reconnects for ever to one that went away.
 
+In a secured cluster its first start takes the token that snapdb node invite prints:
+from --token, --token-file, SNAPDB_TOKEN, or a systemd credential named snapdb-token.
+With it the node proves that it was invited, and knows its master. After that it has a
+key of its own in its data directory, and the token is of no more use to anybody.
+
 While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 		Example: `  snapdb slave --id snap1 --data s1
-  snapdb slave --nats nats://10.0.0.1:4222 --data /var/lib/snapdb/slave --label site=berlin`,
+  snapdb slave --nats nats://10.0.0.1:4222 --data /var/lib/snapdb/slave --label site=berlin
+  snapdb slave --nats tls://10.0.0.1:4222 --id snap1 --data s1 --token-file token
+  ssh db1 snapdb node invite --json | jq -r .token | snapdb slave --nats tls://db1:4222 --token-file -`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.ID != "" {
@@ -41,6 +49,13 @@ While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 			if !cmd.Flags().Changed("data") && o.ID != "" {
 				o.Dir = stateDir("slave-" + o.ID)
 			}
+			var err error
+			if o.Token, err = token.read(cmd); err != nil {
+				return err
+			}
+			if printConfig {
+				return printSettings(cmd)
+			}
 			if allowPower {
 				o.Power = power.System()
 			}
@@ -51,10 +66,12 @@ While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Dir, "data", stateDir("slave"), "`DIR` of the slave's data")
-	f.StringVar(&o.URL, "nats", client.DefaultURL, "`URL` of the master's broker")
+	f.StringVar(&o.URL, "nats", client.DefaultURL, "`URL` of the master's broker: nats:// or tls://")
 	f.StringVar(&o.ID, "id", "", "`NAME` of the node; kept in the data directory (default: the one kept there, else made from the host name)")
 	f.StringToStringVar(&o.Labels, "label", nil, "`KEY=VALUE` to tell the node by; may be given several times")
 	f.Lookup("label").DefValue = "" // none, which would be shown as []
+	token.flags(f)
+	printConfigFlag(f, &printConfig)
 	f.BoolVar(&allowPower, "allow-power", false, "let commands power this machine off and restart it")
 	return cmd
 }

@@ -69,14 +69,14 @@ func checkPanel(addr string) error {
 	return err
 }
 
-// checkNATS says whether a master may listen at an address: on a network only for
-// who knows that everybody there may do everything.
-func checkNATS(addr string, insecure bool) error {
+// checkDemo says whether a demo, which is open to whoever reaches it, may listen at an
+// address.
+func checkDemo(addr string) error {
 	if err := checkListen(addr); err != nil {
 		return err
 	}
-	if !insecure && !loopback(addr) {
-		return fmt.Errorf("%s can be reached over a network, and there is no login yet: whoever reaches it could run SQL and command the nodes\n  snapdb master --insecure listens there all the same, for networks where everybody is trusted; a tunnel (ssh -L, ssh -R) needs no more than 127.0.0.1", addr)
+	if !loopback(addr) {
+		return fmt.Errorf("%s can be reached over a network, and a demo is open to everybody: choose an address like %s\n  snapdb master is secured where a network reaches it", addr, agent.DefaultListen)
 	}
 	return nil
 }
