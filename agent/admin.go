@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/snapdb/snapdb/agent/access"
+	"github.com/snapdb/snapdb/broker/pki"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -52,6 +53,7 @@ func (a *admin) doors() map[string]door {
 		"invitation-list":   adminDoor(a, subjects.InvitationList, access.Administer, false, a.invitations),
 		"invitation-revoke": adminDoor(a, subjects.InvitationRevoke, access.Administer, true, a.revokeInvitation),
 		"node-list":         adminDoor(a, subjects.NodeKeyList, access.Administer, false, a.nodes),
+		"authority-rotate":  adminDoor(a, subjects.AuthorityRotate, access.Administer, true, a.rotateAuthority),
 		"audit-list":        adminDoor(a, subjects.AuditList, access.Administer, true, a.auditList),
 		"audit-verify":      adminDoor(a, subjects.AuditVerify, access.Administer, true, a.auditVerify),
 		"node-revoke":       adminDoor(a, subjects.NodeRevoke, access.Administer, true, a.revokeNode),
@@ -320,6 +322,28 @@ func (a *admin) nodes(context.Context, *caller, *nothing) (*subjects.NodeKeyList
 		list.Nodes = append(list.Nodes, subjects.NodeKeyEntry{ID: n.ID, Key: n.Key, Labels: n.Labels, Enrolled: n.Enrolled, Invitation: n.Invitation, Revoked: n.Revoked})
 	}
 	return list, nil
+}
+
+// authorityGrace is how long an authority of before stays good if nothing else is said.
+const authorityGrace = 30 * 24 * time.Hour
+
+// rotateAuthority has the master certified by a new authority of its own.
+func (a *admin) rotateAuthority(_ context.Context, _ *caller, q *subjects.AuthorityRequest) (*subjects.AuthorityResponse, error) {
+	own, ok := a.m.certificate.(*pki.Keeper)
+	if !ok {
+		return nil, subjects.Errorf(subjects.CodeBadRequest, "the master's certificate was brought (--tls-cert): whoever made it makes the next, and the master takes it when the file changes")
+	}
+	grace := authorityGrace
+	if q.GraceMS != 0 {
+		grace = max(time.Duration(q.GraceMS)*time.Millisecond, 0)
+	}
+	if err := own.Rotate(grace); err != nil {
+		if errors.Is(err, pki.ErrRotating) {
+			return nil, subjects.Errorf(subjects.CodeBusy, "%v", err)
+		}
+		return nil, err
+	}
+	return &subjects.AuthorityResponse{Fingerprint: own.Fingerprint()}, nil
 }
 
 func (a *admin) revokeNode(_ context.Context, _ *caller, q *subjects.CredentialRequest) (*nothing, error) {

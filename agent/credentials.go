@@ -156,11 +156,7 @@ func (c *credentials) renew(t Token, used string) error {
 		return err
 	}
 	c.kept = credentialsFile{Seed: string(seed), Pin: t.Pin, Key: t.Key, Token: used}
-	data, err := json.Marshal(c.kept)
-	if err == nil {
-		err = exec.WriteFile(c.path, append(data, '\n'))
-	}
-	if err != nil {
+	if err := c.keep(); err != nil {
 		return err
 	}
 	return c.use()
@@ -181,6 +177,37 @@ func (c *credentials) over(given *tls.Config) (*tls.Config, error) {
 		return given, nil
 	}
 	return pki.ClientConfig(c.kept.Pin)
+}
+
+// follow takes over the fingerprint of the authority that has certified the master on a
+// connection: it has another one when that was rotated, and the old one is good for some
+// time only.
+func (c *credentials) follow(nc *nats.Conn) error {
+	if c.pair == nil || c.kept.Pin == "" {
+		return nil
+	}
+	state, err := nc.TLSConnectionState()
+	if err != nil {
+		return nil // lost again
+	}
+	pin := pki.Issuer(state)
+	if pin == "" || pin == c.kept.Pin {
+		return nil
+	}
+	c.kept.Pin = pin
+	return c.keep()
+}
+
+// keep writes down what is kept.
+func (c *credentials) keep() error {
+	data, err := json.Marshal(c.kept)
+	if err == nil {
+		err = exec.WriteFile(c.path, append(data, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("keep the node's credentials: %w", err)
+	}
+	return nil
 }
 
 // refusal is probably why a node was not let in, that has joined before or has not: the

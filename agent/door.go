@@ -72,7 +72,7 @@ func (m *Master) doors() map[string]door {
 		"verified": {subjects.Verified, 0, true, false, m.behind(answerJSON(m.ctx, m.verifier.onReport))},
 		"copy":     {subjects.Copy, access.Read, false, false, m.behind(m.answerCopy)},
 		"import":   {subjects.Import, access.Write, false, false, m.behind(answerJSON(m.ctx, m.importer.answer))},
-		"blob":     {subjects.BlobGet, access.Read, true, false, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},
+		"blob":     {subjects.BlobGet, access.Command, true, false, m.behind(func(r *demand, answer reply) { m.answerBlob(r.data, answer) })},
 		"put":      {subjects.BlobPut, access.Write, true, false, m.behind(m.answerPut)},
 		"send":     {subjects.CommandSend, access.Command, false, true, m.behind(answerJSON(m.ctx, m.orders.send))},
 		"preview":  {subjects.CommandPreview, access.Command, false, false, m.behind(answerJSON(m.ctx, m.orders.preview))},

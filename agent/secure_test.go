@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -405,6 +406,55 @@ func TestWhatWasDoneAndDeniedIsOnRecord(t *testing.T) {
 	if t.Failed() {
 		t.Log("\n" + record.String())
 	}
+}
+
+// The authority can be replaced while writes go on: nodes take over the new one.
+func TestAuthorityIsRotatedUnderWrites(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true}, "s1", "s2")
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+	ctx, end := context.WithCancel(testContext(t))
+	wrote := make(chan int)
+	go func() {
+		n := 0
+		for ctx.Err() == nil {
+			if _, err := c.c.Exec(testContext(t), &subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (1)", Ack: subjects.Ack{Kind: subjects.AckLog}}); err != nil {
+				t.Error(err)
+				break
+			}
+			n++
+		}
+		wrote <- n
+	}()
+	pin, err := c.c.RotateAuthority(testContext(t), time.Hour)
+	if err != nil || pin != c.m.Fingerprint() {
+		t.Fatalf("%s, %v", pin, err)
+	}
+	c.stopSlave("s1")
+	c.startSlave("s1") // comes with the old fingerprint, and learns the new one
+	c.untilInSync("s1", "s2")
+	kept := filepath.Join(c.dir, "s1", "_snapdb_credentials.json")
+	if data, err := os.ReadFile(kept); err != nil || !strings.Contains(string(data), pin) {
+		t.Errorf("%s, %v", data, err)
+	}
+	c.connect().Close() // clients with the new one come in
+	if pin, err = c.c.RotateAuthority(testContext(t), -1); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if n := <-wrote; n == 0 {
+		t.Error("nothing was written meanwhile")
+	}
+	// s1 knows neither of the new ones by its file: the last rotation had no grace.
+	c.stopSlave("s1")
+	s := c.startSlave("s1")
+	c.untilInSync("s2")
+	if n := c.node("s1"); n.State != subjects.StateOffline && n.State != subjects.StateStopped {
+		t.Errorf("s1 is %s", n.State)
+	}
+	stop(t, s)
+	delete(c.slaves, "s1")
 }
 
 // Every door lets in the roles that its right says, and no others.

@@ -178,6 +178,9 @@ func (s *Slave) ask() (*subjects.JoinResponse, error) {
 	if err == nil {
 		err = s.store.SetID(s.id)
 	}
+	if err == nil {
+		err = s.known.follow(s.nc)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("remember cluster and id: %w", err)
 	}

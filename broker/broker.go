@@ -217,6 +217,9 @@ func addressInUse(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, windows)
 }
 
+// tlsPatience is how long a handshake may take, of a client far away or of many at once.
+const tlsPatience = 10 * time.Second
+
 // noStoreLimit is as much as the server may store in all: the streams have their
 // own limits, and the server does not open one whose limit exceeds its own.
 const noStoreLimit = 1 << 62
@@ -244,7 +247,7 @@ func (b *Broker) options() *server.Options {
 		JetStreamMaxStore: noStoreLimit, JetStreamMaxMemory: 1 << 30,
 	}
 	if b.c.TLS != nil { // for all but the connections of this process
-		o.TLSConfig = b.c.TLS.Clone()
+		o.TLSConfig, o.TLSTimeout = b.c.TLS.Clone(), tlsPatience.Seconds()
 	}
 	return o
 }

@@ -41,6 +41,9 @@ const (
 	// CredentialRequest whose ID is the node's.
 	NodeKeyList = Access + ".node.list"
 	NodeRevoke  = Access + ".node.revoke"
+	// AuthorityRotate takes an AuthorityRequest and answers with an AuthorityResponse: from
+	// then on the master is certified by a new authority.
+	AuthorityRotate = Access + ".authority.rotate"
 	// AuditList takes an AuditRequest and answers with an AuditListResponse, AuditVerify
 	// takes {} and answers with an AuditReport.
 	AuditList   = Access + ".audit.list"
@@ -196,6 +199,19 @@ type NodeKeyEntry struct {
 // NodeKeyListResponse answers NodeKeyList.
 type NodeKeyListResponse struct {
 	Nodes []NodeKeyEntry `json:"nodes"`
+}
+
+// AuthorityRequest on AuthorityRotate says how long the authority of before is still
+// good for those who know the master by it; 0: a month, negative: not at all, for a key
+// that was stolen.
+type AuthorityRequest struct {
+	GraceMS int64 `json:"grace_ms,omitempty"`
+}
+
+// AuthorityResponse is the new fingerprint. Nodes that connect during the grace time take
+// it over by themselves.
+type AuthorityResponse struct {
+	Fingerprint string `json:"fingerprint"`
 }
 
 // AuditRequest says which entries of the audit record are wanted, the newest first. What

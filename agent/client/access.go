@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -137,6 +138,20 @@ func ask[A any](ctx context.Context, c *Client, subject string, request any, wha
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	return answer, nil
+}
+
+// RotateAuthority has the master certified by a new authority, and returns its
+// fingerprint. The old one is good for a grace time; 0: a month, negative: not at all.
+func (c *Client) RotateAuthority(ctx context.Context, grace time.Duration) (fingerprint string, err error) {
+	q := subjects.AuthorityRequest{GraceMS: grace.Milliseconds()}
+	if grace < 0 {
+		q.GraceMS = -1
+	}
+	made, err := ask[subjects.AuthorityResponse](ctx, c, subjects.AuthorityRotate, q, "rotate the authority")
+	if err != nil {
+		return "", err
+	}
+	return made.Fingerprint, nil
 }
 
 // Audit reads the audit record, the newest entries first. An entry is a line of JSON.
