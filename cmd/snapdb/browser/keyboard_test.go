@@ -28,7 +28,7 @@ func TestKeyboardReachesSearchAndHelpAndDoesNoHarm(t *testing.T) {
 	b.dropFocusesCancel(c)
 	b.factsNeedNoMouse(c)
 	b.open(c.url + "/commands")
-	b.sees("#list", "No commands yet")
+	b.sees("#list", "snapdb node label --all room=lab1 --server nats://"+c.nats) // no command yet
 	if !c.slaves["snap1"].Running() || !c.slaves["snap2"].Running() {
 		t.Error("a node ended after Cancel")
 	}

@@ -46,7 +46,7 @@ function showOp(cell, r) {
 const empty = h('div', { class: 'scroll', hidden: true }, h('div', { class: 'empty' },
 	h('h2', {}, 'No commands yet'),
 	h('p', {}, 'Whatever nodes are told to do is recorded here, with what each of them answered: from this panel, from the command line, or with nats.'),
-	commandLine('snapdb node ping --all')));
+	commandLine(`snapdb node label --all room=lab1 --server ${document.body.dataset.nats}`)));
 const none = h('p', { class: 'nothing', hidden: true }, 'No command has these words.');
 const trouble = h('div');
 put($('list'), trouble, empty, table.element, none);

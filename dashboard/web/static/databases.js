@@ -37,7 +37,7 @@ const list = new Table({
 	],
 });
 const empty = h('div', { class: 'scroll', hidden: true }, h('div', { class: 'empty' }, h('h2', {}, 'There is no database yet'),
-	h('p', {}, 'A database is one SQLite file on the master and on every slave. Make one here, or with SQL:'), commandLine("snapdb sql -c 'CREATE DATABASE SnapDB'")));
+	h('p', {}, 'A database is one SQLite file on the master and on every slave. Make one here, or with SQL:'), commandLine(`snapdb sql -c 'CREATE DATABASE SnapDB' --server ${document.body.dataset.nats}`)));
 put($('list'), empty, list.element);
 list.element.hidden = true;
 
