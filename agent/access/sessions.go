@@ -98,14 +98,18 @@ func (s *Store) Session(secret string) (Principal, error) {
 	if !sameKey(key, e.Hash) {
 		return Principal{}, ErrDenied
 	}
-	return s.bySession(st, e, s.now())
+	now := s.now()
+	p, err := s.bySession(st, e, now)
+	if err == nil {
+		s.touch(id, now)
+	}
+	return p, err
 }
 
 func (s *Store) bySession(st *state, e session, now time.Time) (Principal, error) {
 	if s.over(e, now) {
 		return Principal{}, ErrExpired
 	}
-	s.touch(e.ID, now)
 	p := st.users[e.User].principal()
 	p.Credential, p.Expires = e.ID, e.Created.Add(s.opt.Lifetime)
 	return p, nil

@@ -142,3 +142,21 @@ func TestSessionsAreListedAndClosed(t *testing.T) {
 	session(t, s, used)
 	same(t, "revoked", told(), []access.Revoked{{Credential: unused}})
 }
+
+func TestToLookAtASessionIsNoUseOfIt(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(t)
+	secret, _ := openSession(t, s, "bob", bobs)
+	name := session(t, s, secret).Name()
+	for range 11 {
+		c.Add(time.Hour)
+		if p, err := s.Look(name); err != nil || p.User != "bob" || !p.May(access.Read) {
+			t.Fatalf("%+v, %v", p, err)
+		}
+	}
+	c.Add(time.Hour)
+	_, err := s.Look(name)
+	want(t, "idle", err, access.ErrExpired)
+	_, err = s.Session(secret)
+	want(t, "idle", err, access.ErrExpired)
+}

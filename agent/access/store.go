@@ -229,7 +229,13 @@ func (st *state) note(used map[string]time.Time) {
 
 // Principal is the present rights of somebody by the name of [Principal.Name],
 // which a door has from who checked the credential: it asks for no secret.
-func (s *Store) Principal(name string) (Principal, error) {
+func (s *Store) Principal(name string) (Principal, error) { return s.named(name, true) }
+
+// Look is Principal for who only looks whether somebody is still there: it does not
+// count as a use of the token or session.
+func (s *Store) Look(name string) (Principal, error) { return s.named(name, false) }
+
+func (s *Store) named(name string, used bool) (p Principal, err error) {
 	st, now := s.state.Load(), s.now()
 	user, credential, has := strings.Cut(name, "#")
 	u, ok := st.users[user]
@@ -240,10 +246,14 @@ func (s *Store) Principal(name string) (Principal, error) {
 		return u.principal(), nil
 	}
 	if t, ok := st.tokens[credential]; ok && t.User == user {
-		return s.byToken(st, t, now)
+		p, err = s.byToken(st, t, now)
+	} else if e, ok := st.sessions[credential]; ok && e.User == user {
+		p, err = s.bySession(st, e, now)
+	} else {
+		err = ErrDenied
 	}
-	if e, ok := st.sessions[credential]; ok && e.User == user {
-		return s.bySession(st, e, now)
+	if err == nil && used {
+		s.touch(credential, now)
 	}
-	return Principal{}, ErrDenied
+	return p, err
 }

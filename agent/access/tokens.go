@@ -113,14 +113,18 @@ func (s *Store) VerifyToken(secret string) (Principal, error) {
 	if !sameKey(key, t.Hash) {
 		return Principal{}, ErrDenied
 	}
-	return s.byToken(st, t, s.now())
+	now := s.now()
+	p, err := s.byToken(st, t, now)
+	if err == nil {
+		s.touch(id, now)
+	}
+	return p, err
 }
 
 func (s *Store) byToken(st *state, t token, now time.Time) (Principal, error) {
 	if !t.Expires.IsZero() && !now.Before(t.Expires) {
 		return Principal{}, ErrExpired
 	}
-	s.touch(t.ID, now)
 	p := st.users[t.User].principal()
 	p.Credential, p.Expires = t.ID, t.Expires
 	p.Role = min(p.Role, t.Scope)
