@@ -13,6 +13,8 @@ import (
 const (
 	codeMethod      subjects.Code = "method_not_allowed"
 	codeContentType subjects.Code = "unsupported_media_type"
+	// codeUnauthenticated: nobody knows who asks.
+	codeUnauthenticated subjects.Code = "unauthenticated"
 )
 
 const jsonType = "application/json"
@@ -24,7 +26,9 @@ func statusOf(code subjects.Code) int {
 	switch code {
 	case subjects.CodeSyntax, subjects.CodeBadRequest, subjects.CodeNoDatabase:
 		return http.StatusBadRequest
-	case subjects.CodeDenied, subjects.CodeReadOnly:
+	case codeUnauthenticated:
+		return http.StatusUnauthorized
+	case subjects.CodeDenied, subjects.CodeForbidden, subjects.CodeReadOnly:
 		return http.StatusForbidden
 	case subjects.CodeNoSuchDatabase, subjects.CodeNotFound:
 		return http.StatusNotFound
@@ -125,7 +129,7 @@ func (s *Server) askRaw(ctx context.Context, subject string, request []byte) ([]
 
 // askDoor sends a request to a door, whose refusal is the error.
 func (s *Server) askDoor(ctx context.Context, subject string, header map[string][]string, request []byte) ([]byte, error) {
-	got, refused, err := s.bus.Request(ctx, subject, header, request)
+	got, refused, err := s.request(ctx, subject, header, request)
 	if err != nil {
 		return nil, err
 	}

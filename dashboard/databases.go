@@ -135,11 +135,15 @@ func (s *Server) getSchema(w http.ResponseWriter, r *http.Request) error {
 	if p.err != nil {
 		return p.err
 	}
+	door, err := queryDoor(visitorOf(r.Context()), node)
+	if err != nil {
+		return err
+	}
 	name := r.PathValue("name")
-	resp, err := s.readSchema(r.Context(), queryDoor(node), name, tablesSQL, triggersSQL, columnsSQL, indexesSQL, foreignSQL)
+	resp, err := s.readSchema(r.Context(), door, name, tablesSQL, triggersSQL, columnsSQL, indexesSQL, foreignSQL)
 	var refused *subjects.Error
 	if errors.As(err, &refused) && (refused.Code == subjects.CodeSyntax || refused.Code == subjects.CodeInternal) {
-		resp, err = s.readSchema(r.Context(), queryDoor(node), name, tablesSQL, triggersSQL)
+		resp, err = s.readSchema(r.Context(), door, name, tablesSQL, triggersSQL)
 	}
 	if err != nil {
 		return err

@@ -15,7 +15,11 @@
 //
 // # Who may come
 //
-// There are no credentials yet, so it listens on loopback and nowhere else. A page
-// of another site cannot use a browser to get in: the Host must be a name of this
+// In an open cluster everybody may do everything, so it listens on loopback and nowhere
+// else. In a secured one it speaks HTTPS, and users show who they are: people by a
+// session, programs by an API token ([Access]). What a user may do the doors say, which
+// are asked in his name; a route or page refuses early what is plain from it.
+//
+// A page of another site cannot use a browser to get in: the Host must be a name of this
 // machine, requests of other origins are refused, and GET changes nothing.
 package dashboard

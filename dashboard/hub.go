@@ -18,6 +18,7 @@ type hub struct {
 	mu      sync.Mutex // guards all below
 	viewers map[*viewer]bool
 	cluster frame // of the state of the cluster
+	state   *subjects.ClusterInfoResponse
 	sample  frame // of the last second
 
 	turn    uint64            // counts changes of commands
@@ -99,6 +100,7 @@ func (f *frame) set(data []byte) { f.turn, f.data = f.turn+1, data }
 // viewer is a browser that watches.
 type viewer struct {
 	hub  *hub
+	who  *visitor
 	news chan struct{} // holds a token when there may be something to send
 
 	mu      sync.Mutex // guards all below
@@ -111,13 +113,13 @@ type viewer struct {
 }
 
 // admit lets a browser watch.
-func (h *hub) admit() (*viewer, error) {
+func (h *hub) admit(who *visitor) (*viewer, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.viewers) >= maxLive {
 		return nil, subjects.Errorf(subjects.CodeBusy, "%d pages watch already: close some", maxLive)
 	}
-	v := &viewer{hub: h, news: make(chan struct{}, 1), asks: new(watchMessage)}
+	v := &viewer{hub: h, who: who, news: make(chan struct{}, 1), asks: new(watchMessage)}
 	h.viewers[v] = true
 	return v, nil
 }
@@ -205,17 +207,29 @@ func (v *viewer) states(m *watchMessage, yield func([]byte, error) bool) bool {
 			continue
 		}
 		v.hub.mu.Lock()
-		now := *f.have
+		now, state := *f.have, v.hub.state
 		v.hub.mu.Unlock()
 		if now.turn == *f.sent {
 			continue
 		}
 		*f.sent = now.turn
-		if !yield(now.data, nil) {
+		var err error
+		if f.topic == topicCluster && v.who.limited() {
+			now.data, err = clusterFor(v.who, *state)
+		}
+		if !yield(now.data, err) {
 			return false
 		}
 	}
 	return true
+}
+
+// clusterFor is the message of the state of the cluster for who is limited to some
+// databases.
+func clusterFor(who *visitor, state subjects.ClusterInfoResponse) ([]byte, error) {
+	state.Only(who.uses)
+	data, err := json.Marshal(&state)
+	return wrap(`{"type":"cluster","cluster":`, data), err
 }
 
 // listedFirst is how many commands a browser gets before any changes.
@@ -254,7 +268,7 @@ func (v *viewer) commands(ctx context.Context, m *watchMessage, yield func([]byt
 
 // logs yields lines, until there are no more.
 func (v *viewer) logs(m *watchMessage, yield func([]byte, error) bool) bool {
-	if !m.wants(topicLogs) {
+	if !m.wants(topicLogs) || v.who.limited() { // lines tell of all databases
 		return true
 	}
 	for {

@@ -72,7 +72,7 @@ func decodeWatch(data []byte) (*watchMessage, error) {
 
 // live is the WebSocket on which a browser watches.
 func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
-	v, err := s.hub.admit()
+	v, err := s.hub.admit(visitorOf(r.Context()))
 	if err != nil {
 		return err
 	}
@@ -86,9 +86,15 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxWatch)
-	ctx, cancel := context.WithCancel(s.ctx)
+	ctx, cancel := context.WithCancel(v.who.in(s.ctx))
 	defer cancel()
 	read := make(chan error, 1)
+	if v.who.name != "" {
+		s.goes(func() {
+			defer cancel()
+			v.stay(ctx, conn)
+		})
+	}
 	s.goes(func() {
 		defer cancel()
 		read <- v.read(ctx, conn)
@@ -104,6 +110,38 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
 		farewell(conn, websocket.StatusPolicyViolation, bad.Error())
 	}
 	return errAnswered
+}
+
+// Codes of the end of a WebSocket, for the page.
+const (
+	statusLogin  websocket.StatusCode = 4401 // log in again
+	statusRights websocket.StatusCode = 4403 // the page is to be made anew, for other rights
+)
+
+// stayEvery is how often it is looked whether who watches may still do so.
+const stayEvery = 300 * time.Millisecond
+
+// stay ends the connection when the session is over, or has other rights, or else when
+// ctx ends.
+func (v *viewer) stay(ctx context.Context, conn *websocket.Conn) {
+	tick := time.NewTicker(stayEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now, err := v.hub.s.o.Access.Look(v.who.name)
+		switch {
+		case err != nil:
+			farewell(conn, statusLogin, "the session is over: log in again")
+			return
+		case !v.who.sameRights(now):
+			farewell(conn, statusRights, "the user has other rights now")
+			return
+		}
+	}
 }
 
 // farewellPatience is how long a browser may take to agree to the end.
@@ -154,6 +192,9 @@ func reason(err error) string {
 // write sends whatever is new until ctx ends or the browser goes.
 func (v *viewer) write(ctx context.Context, conn *websocket.Conn) error {
 	hello := map[string]any{"type": "hello", "boot": v.hub.s.boot, "version": v.hub.s.o.Version, "nats": v.hub.s.o.NATS, "time": time.Now().UTC()}
+	if v.who.name != "" {
+		hello["user"] = v.who.User
+	}
 	first, err := json.Marshal(hello)
 	if err != nil {
 		return err

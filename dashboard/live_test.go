@@ -61,7 +61,7 @@ func FuzzLogLine(f *testing.F) {
 func TestABrowserThatWasSlowIsToldWhatItMissed(t *testing.T) {
 	s := &Server{logs: newLogRing()}
 	s.hub = &hub{s: s}
-	v := &viewer{hub: s.hub, asks: &watchMessage{Topics: []topic{topicLogs}}}
+	v := &viewer{who: &visitor{open: true}, hub: s.hub, asks: &watchMessage{Topics: []topic{topicLogs}}}
 	say := func(lines int) {
 		for range lines {
 			s.logs.add(readLine("snap1", []byte(`{"msg":"m"}`), time.Now()))

@@ -168,11 +168,22 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	a := ready(&info)
+	if s.visitor(r).may(forViewersOfAll) != nil { // whether it is ready is no secret
+		a.hide()
+	}
 	status := http.StatusOK
 	if !a.Ready {
 		status = http.StatusServiceUnavailable
 	}
 	return replyJSON(w, status, a)
+}
+
+// hide leaves out what tells of databases.
+func (a *readiness) hide() {
+	a.Applied = map[string]uint64{}
+	if !a.Ready {
+		a.Why = []string{"a viewer of all databases is told why"}
+	}
 }
 
 func ready(info *subjects.ClusterInfoResponse) readiness {

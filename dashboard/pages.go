@@ -22,22 +22,27 @@ type webPage struct {
 	name   string // of its template and its module
 	path   string // where it is, as the mux has it
 	title  string
+	right  right    // that it takes
 	icon   string   // in the navigation; "": it is not there
 	styles []string // beside those of all pages
 }
 
 // panelPages are the pages, in the order of the navigation.
-func panelPages() []webPage {
-	return []webPage{
-		{"nodes", "/{$}", "Nodes", "nodes", nil},
-		{"sql", "/sql", "SQL", "sql", []string{"chart", "grid", "sql"}},
-		{"databases", "/databases", "Databases", "databases", []string{"grid", "databases"}},
-		{"replication", "/replication", "Replication", "replication", []string{"chart"}},
-		{"commands", "/commands", "Commands", "commands", []string{"commands"}},
-		{"files", "/files", "Files & wallpaper", "files", []string{"files"}},
-		{"logs", "/logs", "Logs", "logs", []string{"loglist"}},
-		{"node", "/nodes/{id}", "Node", "", []string{"chart", "loglist"}},
+func (s *Server) panelPages() []webPage {
+	pages := []webPage{
+		{"nodes", "/{$}", "Nodes", forViewers, "nodes", nil},
+		{"sql", "/sql", "SQL", forViewers, "sql", []string{"chart", "grid", "sql"}},
+		{"databases", "/databases", "Databases", forViewers, "databases", []string{"grid", "databases"}},
+		{"replication", "/replication", "Replication", forViewers, "replication", []string{"chart"}},
+		{"commands", "/commands", "Commands", forViewers, "commands", []string{"commands"}},
+		{"files", "/files", "Files & wallpaper", forViewers, "files", []string{"files"}},
+		{"logs", "/logs", "Logs", forViewers, "logs", []string{"loglist"}},
+		{"node", "/nodes/{id}", "Node", forViewers, "", []string{"chart", "loglist"}},
 	}
+	if s.o.Access != nil {
+		pages = append(pages, webPage{"access", "/access", "Access", forViewers, "access", []string{"access"}})
+	}
+	return pages
 }
 
 // link is an entry of the navigation.
@@ -53,6 +58,10 @@ type view struct {
 	Pages         []link
 	Node          string // that the page is about
 	NATS, Version string
+	Secured       bool
+	Insecure      bool
+	User, Role    string // of who looks; "" in an open cluster
+	Limited       bool   // to some databases
 }
 
 // pages serves the pages and what they load.
@@ -62,12 +71,12 @@ func (s *Server) pages() error {
 		return err
 	}
 	s.mux.Handle("GET /static/{name...}", s.static(assets))
-	for _, p := range panelPages() {
+	for _, p := range s.panelPages() {
 		show, err := s.webPage(p, http.StatusOK)
 		if err != nil {
 			return err
 		}
-		s.mux.Handle("GET "+p.path, show)
+		s.mux.Handle("GET "+p.path, s.forPerson(p.right, show))
 	}
 	// What is left of the address of a node without the node.
 	s.mux.Handle("GET /nodes", http.RedirectHandler("/", http.StatusFound))
@@ -75,8 +84,8 @@ func (s *Server) pages() error {
 	if err != nil {
 		return err
 	}
-	s.mux.Handle("/", missing)
-	return nil
+	s.mux.Handle("/", s.forPerson(forViewers, missing))
+	return s.entry()
 }
 
 // webPage answers with a page.
@@ -86,7 +95,7 @@ func (s *Server) webPage(p webPage, status int) (handler, error) {
 		return nil, fmt.Errorf("parse page %s: %w", p.name, err)
 	}
 	var links []link
-	for _, other := range panelPages() {
+	for _, other := range s.panelPages() {
 		if other.icon != "" {
 			path := other.path
 			if path == "/{$}" {
@@ -96,7 +105,10 @@ func (s *Server) webPage(p webPage, status int) (handler, error) {
 		}
 	}
 	return func(w http.ResponseWriter, r *http.Request) error {
-		v := view{Name: p.name, Title: p.title, Styles: p.styles, Pages: links, NATS: s.o.NATS, Version: s.o.Version}
+		v := view{Name: p.name, Title: p.title, Styles: p.styles, Pages: links, NATS: s.o.NATS, Version: s.o.Version, Secured: s.o.Access != nil, Insecure: s.o.Insecure}
+		if who := visitorOf(r.Context()); who.name != "" {
+			v.User, v.Role, v.Limited = who.User, who.Role, who.limited()
+		}
 		if p.name == "node" {
 			v.Node = r.PathValue("id")
 			v.Title = v.Node

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,9 +34,16 @@ type Bus interface {
 // Options of [Start]. Bus is required.
 type Options struct {
 	// Listen is HOST:PORT; "": DefaultListen; port 0 takes a free one. The host must
-	// be of loopback.
+	// be of loopback in an open cluster, unless Insecure says otherwise.
 	Listen string
 	Bus    Bus
+	// Access knows the users; nil in an open cluster, where everybody may do everything.
+	Access Access
+	// TLS shows who the server is, by GetCertificate, and makes it one of HTTPS; nil: HTTP.
+	TLS *tls.Config
+	// Insecure says that an open cluster is reached over a network, which is then said on
+	// every page.
+	Insecure bool
 	// NATS is the address at which slaves join, for people.
 	NATS string
 	// Uploads is a folder for files on their way to the master, of the server's own;
@@ -89,8 +97,10 @@ func Start(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if err := CheckListen(o.Listen); err != nil {
-		return nil, err
+	if o.Access == nil && !o.Insecure {
+		if err := CheckListen(o.Listen); err != nil {
+			return nil, err
+		}
 	}
 	s := &Server{o: o, log: o.Logger, boot: rand.Text(), bus: o.Bus, mux: http.NewServeMux()}
 	s.hub = &hub{s: s, viewers: map[*viewer]bool{}, changes: map[string]change{}}
@@ -111,6 +121,9 @@ func Start(o Options) (*Server, error) {
 	if err := s.subscribe(); err != nil {
 		s.cancel()
 		return nil, errors.Join(err, listener.Close())
+	}
+	if o.TLS != nil {
+		listener = listenTLS(listener, o.TLS)
 	}
 	s.listener = listener
 	s.http = &http.Server{
@@ -164,6 +177,9 @@ func (s *Server) URL() string {
 	addr := s.listener.Addr().String()
 	if host, port, err := net.SplitHostPort(s.o.Listen); err == nil && host == "localhost" && port != "0" {
 		addr = s.o.Listen
+	}
+	if s.o.TLS != nil {
+		return "https://" + addr
 	}
 	return "http://" + addr
 }

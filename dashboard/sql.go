@@ -33,7 +33,7 @@ func (s *Server) askSQL(ctx context.Context, door string, body []byte, limitMS i
 	patience := max(sqlPatience, time.Duration(limitMS)*time.Millisecond) + sqlMargin
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return s.bus.Request(ctx, door, nil, body)
+	return s.request(ctx, door, nil, body)
 }
 
 // passSQL sends a request to a door for SQL and its answer back.
@@ -78,12 +78,16 @@ func (s *Server) postTransaction(w http.ResponseWriter, r *http.Request) error {
 	return s.passSQL(w, r, subjects.Exec, body, req.TimeoutMS, http.StatusOK)
 }
 
-// queryDoor is where a node is read.
-func queryDoor(node string) string {
+// queryDoor is where a node is read by a visitor. Nodes do not know users: one who is
+// limited to some databases is read to by the master only.
+func queryDoor(v *visitor, node string) (string, error) {
 	if node == "" || node == subjects.MasterID {
-		return subjects.Query
+		return subjects.Query, nil
 	}
-	return subjects.NodeQuery(node)
+	if refused := v.may(forViewersOfAll); refused != nil {
+		return "", refused
+	}
+	return subjects.NodeQuery(node), nil
 }
 
 // postQuery reads at the master or at a node, and sends rows as they come.
@@ -97,7 +101,10 @@ func (s *Server) postQuery(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	door := queryDoor(node)
+	door, err := queryDoor(visitorOf(r.Context()), node)
+	if err != nil {
+		return err
+	}
 	answer, refused, err := s.askSQL(r.Context(), door, body, req.TimeoutMS)
 	if err != nil {
 		return err

@@ -88,6 +88,7 @@ func (w *watch) look(ctx context.Context, due bool) {
 	h := w.s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.state = &info
 	h.cluster.set(wrap(`{"type":"cluster","cluster":`, data))
 	h.tell(topicCluster)
 }

@@ -139,11 +139,7 @@ func startPanel(ctx context.Context, m *agent.Master, http, dir string, log *slo
 	if http == "" || http == noPanel {
 		return nil, nil
 	}
-	if m.TLS() != nil {
-		log.Warn("there is no panel: it has no login yet, and this cluster is secured")
-		return nil, nil
-	}
-	p, err := panel.Start(ctx, panel.Options{Listen: http, NATS: m.URL(), Dir: dir, Version: version, Logger: log})
+	p, err := panel.Start(ctx, panel.Options{Listen: http, Master: m, Dir: dir, Version: version, Logger: log})
 	if err != nil {
 		return nil, explainPanel(err)
 	}

@@ -8,18 +8,21 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/client"
 	"github.com/snapdb/snapdb/dashboard"
 	"github.com/snapdb/snapdb/subjects"
 )
 
-// Options of [Start]. NATS is required.
+// Options of [Start]. Master is required.
 type Options struct {
-	Listen  string // HOST:PORT for HTTP; "": dashboard.DefaultListen
-	NATS    string // where the master listens
-	Dir     string // for uploads, which are on their way through it; "": the usual one for such
-	Version string
-	Logger  *slog.Logger
+	Listen string // HOST:PORT for HTTP; "": dashboard.DefaultListen
+	Master *agent.Master
+	// Insecure says that an open cluster may be reached over a network.
+	Insecure bool
+	Dir      string // for uploads, which are on their way through it; "": the usual one for such
+	Version  string
+	Logger   *slog.Logger
 }
 
 // Panel is a dashboard being served.
@@ -28,13 +31,20 @@ type Panel struct {
 	client *client.Client
 }
 
-// Start connects to the master and serves the panel.
+// Start connects to the master, inside this process, and serves the panel.
 func Start(ctx context.Context, o Options) (*Panel, error) {
-	c, err := client.Connect(ctx, o.NATS, client.Options{Name: "snapdb panel"})
+	c, err := client.Connect(ctx, "", client.Options{Name: "snapdb panel", With: o.Master.AsPanel()})
 	if err != nil {
 		return nil, fmt.Errorf("connect the panel: %w", err)
 	}
-	s, err := dashboard.Start(dashboard.Options{Listen: o.Listen, Bus: bus{c}, NATS: o.NATS, Uploads: o.Dir, Version: o.Version, Logger: o.Logger})
+	d := dashboard.Options{
+		Listen: o.Listen, Bus: bus{c}, NATS: o.Master.URL(), TLS: o.Master.TLS(), Insecure: o.Insecure,
+		Uploads: o.Dir, Version: o.Version, Logger: o.Logger,
+	}
+	if e := o.Master.Entrance(); e != nil {
+		d.Access = e
+	}
+	s, err := dashboard.Start(d)
 	if err != nil {
 		c.Close()
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,19 +29,35 @@ type house struct {
 	slaves map[string]*agent.Slave
 	p      *panel.Panel
 	api    *description // against which every exchange is checked
+	client *http.Client
+	header []string // of every request: names and values
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func newHouse(t testing.TB, slaves ...string) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), slaves: map[string]*agent.Slave{}}
+	h := startHouse(t, agent.MasterOptions{})
+	h.furnish(slaves...)
+	return h
+}
+
+// startHouse starts the master only.
+func startHouse(t testing.TB, o agent.MasterOptions) *house {
+	t.Helper()
+	h := &house{t: t, dir: t.TempDir(), slaves: map[string]*agent.Slave{}, client: http.DefaultClient}
+	o.Dir, o.Listen, o.Version, o.Logger = filepath.Join(h.dir, "master"), "127.0.0.1:0", "test", quiet()
 	var err error
-	h.m, err = agent.StartMaster(t.Context(), agent.MasterOptions{Dir: filepath.Join(h.dir, "master"), Listen: "127.0.0.1:0", Version: "test", Logger: quiet()})
-	if err != nil {
+	if h.m, err = agent.StartMaster(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.down)
+	return h
+}
+
+// furnish starts the slaves and the panel.
+func (h *house) furnish(slaves ...string) {
+	h.t.Helper()
 	for _, id := range slaves {
 		h.startSlave(id)
 	}
@@ -48,14 +65,19 @@ func newHouse(t testing.TB, slaves ...string) *house {
 	_, _, data := h.request("GET", "/api/v1/openapi.json", "")
 	h.api = &description{seen: map[string]bool{}}
 	if err := json.Unmarshal(data, h.api); err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	return h
 }
 
 func (h *house) startSlave(id string) {
 	h.t.Helper()
-	s, err := agent.StartSlave(context.Background(), agent.SlaveOptions{URL: h.m.URL(), ID: id, Dir: filepath.Join(h.dir, id), Version: "test", Logger: quiet()})
+	h.startSlaveWith(id, "")
+}
+
+// startSlaveWith starts a slave with a token, which a secured cluster demands.
+func (h *house) startSlaveWith(id, token string) {
+	h.t.Helper()
+	s, err := agent.StartSlave(context.Background(), agent.SlaveOptions{URL: h.m.URL(), ID: id, Dir: filepath.Join(h.dir, id), Token: token, Version: "test", Logger: quiet()})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -65,7 +87,7 @@ func (h *house) startSlave(id string) {
 func (h *house) startPanel() {
 	h.t.Helper()
 	var err error
-	h.p, err = panel.Start(h.t.Context(), panel.Options{Listen: "127.0.0.1:0", NATS: h.m.URL(), Version: "test", Logger: quiet()})
+	h.p, err = panel.Start(h.t.Context(), panel.Options{Listen: "127.0.0.1:0", Master: h.m, Version: "test", Logger: quiet()})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -99,12 +121,13 @@ func (h *house) request(method, path, body string, header ...string) (int, http.
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	header = append(slices.Clone(h.header), header...)
 	for i := 0; i < len(header); i += 2 {
 		if req.Header.Set(header[i], header[i+1]); header[i] == "Host" {
 			req.Host = header[i+1]
 		}
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := h.client.Do(req)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -133,6 +156,15 @@ func (h *house) do(method, path, body string, status int, answer any) {
 	}
 }
 
+// headers makes them of names and values.
+func headers(list []string) http.Header {
+	all := http.Header{}
+	for i := 0; i < len(list); i += 2 {
+		all.Set(list[i], list[i+1])
+	}
+	return all
+}
+
 // socket is a browser that watches.
 type socket struct {
 	t    testing.TB
@@ -141,7 +173,7 @@ type socket struct {
 
 func (h *house) watch(message string) *socket {
 	h.t.Helper()
-	conn, _, err := websocket.Dial(h.t.Context(), "ws"+strings.TrimPrefix(h.p.URL(), "http")+"/api/v1/live", nil)
+	conn, _, err := websocket.Dial(h.t.Context(), "ws"+strings.TrimPrefix(h.p.URL(), "http")+"/api/v1/live", &websocket.DialOptions{HTTPClient: h.client, HTTPHeader: headers(h.header)})
 	if err != nil {
 		h.t.Fatal(err)
 	}
