@@ -171,7 +171,7 @@ func (a *admin) makeToken(_ context.Context, who *caller, q *subjects.TokenReque
 	}
 	role, databases := who.Role, q.Databases
 	if user != who.User {
-		role = access.Admin
+		role = a.roleOf(user)
 	}
 	if q.Role != "" {
 		if role, err = access.ParseRole(q.Role); err != nil {
@@ -196,6 +196,16 @@ func (a *admin) makeToken(_ context.Context, who *caller, q *subjects.TokenReque
 	}
 	secret, token, err := a.store.MakeToken(user, q.Label, role, databases, q.Expires)
 	return &subjects.Secret{ID: token.ID, Secret: secret, Expires: token.Expires}, accessError(err)
+}
+
+// roleOf is a user's role, the lowest if there is no such user.
+func (a *admin) roleOf(user string) access.Role {
+	for _, u := range a.store.Users() {
+		if u.Name == user {
+			return u.Role
+		}
+	}
+	return access.Viewer
 }
 
 // isToken says whether the caller has shown a token: what is made with it must not
@@ -249,7 +259,7 @@ func (a *admin) revokeToken(ctx context.Context, who *caller, q *subjects.Creden
 			return &nothing{}, accessError(a.store.RevokeToken(q.ID))
 		}
 	}
-	return nil, subjects.Errorf(subjects.CodeNotFound, "no such token %.64q: see snapdb user tokens", q.ID)
+	return nil, subjects.Errorf(subjects.CodeNotFound, "no such token %.64q: see snapdb user token ls", q.ID)
 }
 
 // reach is whose credentials the caller may end.

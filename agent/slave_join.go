@@ -100,6 +100,7 @@ func (s *Slave) join(pause *backOff) (*stay, error) {
 			unknown := false
 			unknown, err = explain(err)
 			if s.uninvited(err) {
+				unknown = true
 				joined := s.store.Identity().Cluster != ""
 				out := &RefusedError{s.id, s.known.refusal(joined)}
 				if !joined {

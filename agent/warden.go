@@ -39,7 +39,7 @@ func (c *caller) may(right access.Right) *subjects.Error {
 	case c.node != "":
 		return subjects.Errorf(subjects.CodeForbidden, "a node has no business here")
 	case c.MustChange:
-		return subjects.Errorf(subjects.CodeForbidden, "the password of %s is for one time: change it first (snapdb passwd, or the panel)", c.User)
+		return subjects.Errorf(subjects.CodeForbidden, "the password of %s is for one time: change it first (snapdb login, or the panel)", c.User)
 	}
 	return subjects.Errorf(subjects.CodeForbidden, "this takes the role %s, %s is %s: an admin can change that (snapdb user role)", access.Role(right), c.User, c.Role)
 }

@@ -10,13 +10,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/snapdb/snapdb/agent/client"
 	"github.com/snapdb/snapdb/cmd/snapdb/bench"
 	"github.com/snapdb/snapdb/subjects"
 )
 
 func benchCommand() *cobra.Command {
 	var o bench.Options
+	var at way
 	var ack string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -47,7 +47,18 @@ result that says that it is partial, and exit code 1.`,
 			defer stop()
 			_, end := tidy()
 			defer end()
+			var e *entry
+			if !o.Start {
+				var err error
+				if e, err = at.find(cmd); err != nil {
+					return err
+				}
+				o.Server, o.Client = e.url, e.options
+			}
 			report, err := bench.Run(ctx, o)
+			if e != nil {
+				err = e.explain(err)
+			}
 			if report == nil {
 				return err
 			}
@@ -64,7 +75,7 @@ result that says that it is partial, and exit code 1.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Server, "server", client.DefaultURL, "`URL` of a running master")
+	at.flags(f)
 	f.IntVar(&o.Local, "local", 0, "start a master and this many `SLAVES`, or none, as separate processes, and measure them")
 	f.StringVar((*string)(&o.Workload), "workload", string(bench.Insert), "`WORK` to measure: "+strings.Join(bench.Workloads(), ", "))
 	f.IntVar(&o.Clients, "clients", 64, "`NUMBER` of clients, each with one request at a time")

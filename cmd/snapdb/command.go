@@ -30,12 +30,12 @@ have happened · expired, cancelled: it has not happened, or was given up.`,
 
 // desk is what the commands about records have in common.
 type desk struct {
-	server string
-	json   bool
+	way
+	json bool
 }
 
 func (d *desk) flags(cmd *cobra.Command) {
-	serverFlag(cmd.Flags(), &d.server)
+	d.way.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&d.json, "json", false, "print JSON")
 }
 
@@ -43,7 +43,7 @@ func (d *desk) flags(cmd *cobra.Command) {
 func (d *desk) ask(cmd *cobra.Command, ask func(ctx context.Context, c *client.Client) error) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), 2*answerPatience) // cancelling asks the nodes
 	defer cancel()
-	c, err := client.Connect(ctx, d.server, client.Options{Name: cmd.CommandPath()})
+	c, err := d.connect(ctx, cmd)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ func complete(cmd *cobra.Command) {
 		"format":  fixed(format.Kinds()...),
 		"away":    fixed(string(subjects.AwaySkip), string(subjects.AwayWait), string(subjects.AwayQueue)),
 		"level":   fixed("debug", "info", "warn", "error"),
+		"role":    fixed(roleNames[:]...),
 		"outcome": fixed(string(audit.OK), string(audit.Denied), string(audit.Failed)),
 		"node":    live(slaveIDs),
 		"db":      live(databaseNames),
@@ -60,25 +61,30 @@ func live(words func(*subjects.ClusterInfoResponse) []string) cobra.CompletionFu
 
 // liveInfo is how the cluster is, nil if the master does not answer at once.
 func liveInfo(cmd *cobra.Command) *subjects.ClusterInfoResponse {
+	return completing(cmd, func(ctx context.Context, c *client.Client) (*subjects.ClusterInfoResponse, error) { return c.Info(ctx) })
+}
+
+// completing asks the master something for a completion, with the flags typed so far; the
+// answer is the zero value if there is none at once.
+func completing[A any](cmd *cobra.Command, ask func(context.Context, *client.Client) (A, error)) (answer A) {
 	if settle(cmd) != nil {
-		return nil
+		return answer
 	}
-	server, err := cmd.Flags().GetString("server")
-	if err != nil {
-		return nil
+	at := wayOf(cmd)
+	if at.tokenFile == "-" { // standard input is not for this
+		return answer
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), completionPatience)
 	defer cancel()
-	c, err := client.Connect(ctx, server, client.Options{Name: "snapdb completion"})
+	c, err := at.connect(ctx, cmd)
 	if err != nil {
-		return nil
+		return answer
 	}
 	defer c.Close()
-	info, err := c.Info(ctx)
-	if err != nil {
-		return nil
+	if got, err := ask(ctx, c); err == nil {
+		return got
 	}
-	return info
+	return answer
 }
 
 // liveSelectors completes the last term of a selector: its key from those that nodes

@@ -18,8 +18,9 @@ import (
 
 // dumping is a dump as it was asked for.
 type dumping struct {
-	server, node, format, output string
-	yes                          bool
+	way
+	node, format, output string
+	yes                  bool
 }
 
 func dbDumpCommand() *cobra.Command {
@@ -56,7 +57,7 @@ shadow tables: only sqlite3 reads that back. Take such a database to another clu
 		},
 	}
 	f := cmd.Flags()
-	serverFlag(f, &d.server)
+	d.way.flags(f)
 	f.StringVar(&d.node, "node", masterID, "the node, by its `ID`, whose copy to write")
 	f.StringVar(&d.format, "format", "sql", "sql or db")
 	f.StringVarP(&d.output, "output", "o", "", "`FILE` to write to (default: stdout)")
@@ -71,7 +72,7 @@ func (d *dumping) run(cmd *cobra.Command, name string) (err error) {
 		}
 	}
 	ctx := cmd.Context()
-	c, err := client.Connect(ctx, d.server, client.Options{Name: cmd.CommandPath()})
+	c, err := d.connect(ctx, cmd)
 	if err != nil {
 		return err
 	}

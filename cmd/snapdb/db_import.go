@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/snapdb/snapdb/agent/client"
 	"github.com/snapdb/snapdb/agent/snapshot"
 	"github.com/snapdb/snapdb/cmd/snapdb/format"
 	"github.com/snapdb/snapdb/exec"
@@ -30,7 +29,8 @@ type imported struct {
 }
 
 func dbImportCommand() *cobra.Command {
-	var server, as string
+	var at way
+	var as string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "import FILE",
@@ -60,7 +60,7 @@ with _snapdb, or anything else a client of the cluster could not have made.`,
 			if err := subjects.CheckDatabase(name); err != nil {
 				return fmt.Errorf("%w: name the database with --as", err)
 			}
-			result, err := importFile(cmd, server, args[0], name)
+			result, err := importFile(cmd, &at, args[0], name)
 			if result == nil || err != nil {
 				return err
 			}
@@ -76,7 +76,7 @@ with _snapdb, or anything else a client of the cluster could not have made.`,
 			return err
 		},
 	}
-	serverFlag(cmd.Flags(), &server)
+	at.flags(cmd.Flags())
 	cmd.Flags().StringVar(&as, "as", "", "`NAME` of the database (default: that of the file)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -84,13 +84,13 @@ with _snapdb, or anything else a client of the cluster could not have made.`,
 
 // importFile makes a private copy of the file, checks it, packs it, brings it to the
 // master and waits until it is a database.
-func importFile(cmd *cobra.Command, server, file, name string) (result *imported, err error) {
+func importFile(cmd *cobra.Command, at *way, file, name string) (result *imported, err error) {
 	ctx, begun := cmd.Context(), time.Now()
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.Connect(ctx, server, client.Options{Name: cmd.CommandPath()})
+	c, err := at.connect(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,7 @@ some nodes, 5 denied.`, commands()...)
 // commands are all of the program's commands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), nodeCommand(), commandCommand(), dbCommand(), auditCommand(), benchCommand(), versionCommand(),
+		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), nodeCommand(), commandCommand(), dbCommand(), userCommand(), loginCommand(), logoutCommand(), whoAmICommand(), auditCommand(), benchCommand(), versionCommand(),
 	}
 }
 
@@ -196,7 +196,7 @@ func hint(code int, cmd *cobra.Command, err error) string {
 	switch {
 	case code == exitUsage:
 		return fmt.Sprintf("  %s --help tells more", cmd.CommandPath())
-	case errors.Is(err, client.ErrUnreachable) && !errors.As(err, &nobody):
+	case errors.Is(err, client.ErrUnreachable) && !errors.As(err, &nobody) && !strange(err):
 		return "  is the master running there? snapdb master starts one, --server names its address"
 	}
 	return ""

@@ -41,7 +41,7 @@ It is ready when it says so on standard output. Ctrl-C or SIGTERM stops it in
 order; a second time stops it at once, which loses nothing that was answered.`,
 		Example: `  snapdb master --data m
   snapdb master --data /var/lib/snapdb/master --nats 0.0.0.0:4222 --ack all
-  snapdb master --data m --nats 0.0.0.0:4222 --host db1.example.org --tls-cert db1.pem --tls-key db1.key
+  snapdb master --data m --nats 0.0.0.0:4222 --tls-cert db1.pem --tls-key db1.key
   snapdb master --data m --print-config`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

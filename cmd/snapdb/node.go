@@ -23,8 +23,8 @@ const masterID = "master"
 
 func nodeCommand() *cobra.Command {
 	return group("node", "look at the nodes of a cluster, command them",
-		"node shows the nodes of a cluster: as the master knows them (ls), or as each\nanswers itself (info, ping); makes the master forget one; and commands nodes.",
-		append([]*cobra.Command{nodeListCommand(), nodeInfoCommand(), nodePingCommand(), nodeForgetCommand()}, nodeOrders()...)...)
+		"node shows the nodes of a cluster: as the master knows them (ls), or as each\nanswers itself (info, ping); makes the master forget one; commands nodes; and says\nwhich may come into a secured cluster (invite, revoke).",
+		append([]*cobra.Command{nodeListCommand(), nodeInfoCommand(), nodePingCommand(), nodeForgetCommand(), nodeInviteCommand(), nodeInvitationsCommand(), nodeKeysCommand(), nodeRevokeCommand()}, nodeOrders()...)...)
 }
 
 func nodeListCommand() *cobra.Command {
@@ -199,7 +199,7 @@ The exit code is 4 if some did not answer, 3 if none did.`,
 }
 
 func nodeForgetCommand() *cobra.Command {
-	var server string
+	var at way
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "forget ID...",
@@ -217,7 +217,7 @@ stays where it is.`,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), answerPatience)
 			defer cancel()
-			c, err := client.Connect(ctx, server, client.Options{Name: cmd.CommandPath()})
+			c, err := at.connect(ctx, cmd)
 			if err != nil {
 				return err
 			}
@@ -233,7 +233,7 @@ stays where it is.`,
 			return errors.Join(errs...)
 		},
 	}
-	serverFlag(cmd.Flags(), &server)
+	at.flags(cmd.Flags())
 	yesFlag(cmd.Flags(), &yes)
 	return cmd
 }

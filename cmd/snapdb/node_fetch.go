@@ -113,24 +113,12 @@ func printFiles(out io.Writer, r *subjects.CommandRecord) error {
 // liveCommands completes ids of commands.
 func liveCommands(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	const nothing = cobra.ShellCompDirectiveNoFileComp
-	if len(args) > 0 || settle(cmd) != nil {
+	if len(args) > 0 {
 		return nil, nothing
 	}
-	server, err := cmd.Flags().GetString("server")
-	if err != nil {
-		return nil, nothing
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), completionPatience)
-	defer cancel()
-	c, err := client.Connect(ctx, server, client.Options{Name: "snapdb completion"})
-	if err != nil {
-		return nil, nothing
-	}
-	defer c.Close()
-	all, err := c.Commands(ctx, "", 0)
-	if err != nil {
-		return nil, nothing
-	}
+	all := completing(cmd, func(ctx context.Context, c *client.Client) ([]subjects.CommandRecord, error) {
+		return c.Commands(ctx, "", 0)
+	})
 	ids := make([]string, len(all))
 	for i, r := range all {
 		ids[i] = r.ID

@@ -25,15 +25,16 @@ const watchEvery = time.Second
 // order is what the commands that command nodes have in common: to whom, when, and
 // what becomes of nodes that are away.
 type order struct {
-	server, selector, away, expires, at string
-	all, json, yes                      bool
-	batch                               int
-	pause, timeout                      time.Duration
+	way
+	selector, away, expires, at string
+	all, json, yes              bool
+	batch                       int
+	pause, timeout              time.Duration
 }
 
 func (o *order) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	serverFlag(f, &o.server)
+	o.way.flags(f)
 	f.StringVar(&o.selector, "select", "", "the nodes with these `LABELS`, like room=lab1,os=linux")
 	f.BoolVar(&o.all, "all", false, "all nodes")
 	f.StringVar(&o.away, "away", string(subjects.AwaySkip), "for nodes that are away: `skip`, wait or queue")
@@ -72,7 +73,7 @@ func (o *order) give(cmd *cobra.Command, ids []string, e *errand) (*subjects.Com
 		return nil, nil, usageError(err)
 	}
 	ctx := cmd.Context()
-	c, err := client.Connect(ctx, o.server, client.Options{Name: cmd.CommandPath()})
+	c, err := o.connect(ctx, cmd)
 	if err != nil {
 		return nil, nil, err
 	}

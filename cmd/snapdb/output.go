@@ -26,14 +26,14 @@ import (
 
 // look is what the commands that show how a cluster is have in common.
 type look struct {
-	server  string
+	way
 	json    bool
 	timeout time.Duration
 }
 
 func (l *look) flags(cmd *cobra.Command, timeout time.Duration) {
 	f := cmd.Flags()
-	serverFlag(f, &l.server)
+	l.way.flags(f)
 	f.BoolVar(&l.json, "json", false, "print JSON")
 	f.DurationVar(&l.timeout, "timeout", timeout, "how long to wait for answers, a `DURATION` like 10s")
 }
@@ -45,7 +45,7 @@ func (l *look) cluster(cmd *cobra.Command) (ctx context.Context, c *client.Clien
 		return nil, nil, nil, nil, flagError(cmd, "timeout", fmt.Errorf("must be positive, not %v", l.timeout))
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), l.timeout)
-	c, err = client.Connect(ctx, l.server, client.Options{Name: cmd.CommandPath()})
+	c, err = l.connect(ctx, cmd)
 	if err != nil {
 		cancel()
 		return nil, nil, nil, nil, err

@@ -34,8 +34,7 @@ key of its own in its data directory, and the token is of no more use to anybody
 While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 		Example: `  snapdb slave --id snap1 --data s1
   snapdb slave --nats nats://10.0.0.1:4222 --data /var/lib/snapdb/slave --label site=berlin
-  snapdb slave --nats tls://10.0.0.1:4222 --id snap1 --data s1 --token-file token
-  ssh db1 snapdb node invite --json | jq -r .token | snapdb slave --nats tls://db1:4222 --token-file -`,
+  snapdb slave --nats tls://10.0.0.1:4222 --id snap1 --data s1 --token-file token`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.ID != "" {

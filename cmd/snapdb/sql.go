@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/snapdb/snapdb/agent/client"
@@ -24,7 +23,7 @@ import (
 
 // sqlOptions are the flags of sql.
 type sqlOptions struct {
-	server  string
+	way
 	db      string
 	node    string
 	ack     string
@@ -63,7 +62,7 @@ Results go to standard output, everything else to standard error.`,
 		},
 	}
 	f := cmd.Flags()
-	serverFlag(f, &o.server)
+	o.way.flags(f)
 	f.StringVar(&o.db, "db", "", "`NAME` of the database to use first")
 	f.StringVar(&o.node, "node", "", "`ID` of the node to read from (default: the master, which reads and writes)")
 	f.StringVar(&o.ack, "ack", "", "when a write is answered: `RULE` log, insync, all or a number of slaves (default: the master's)")
@@ -76,11 +75,6 @@ Results go to standard output, everything else to standard error.`,
 	return cmd
 }
 
-// serverFlag is how every command finds the cluster.
-func serverFlag(f *pflag.FlagSet, server *string) {
-	f.StringVar(server, "server", client.DefaultURL, "NATS `URL` of the master")
-}
-
 func (o *sqlOptions) run(cmd *cobra.Command, args []string) (err error) {
 	input, err := o.input(cmd, args)
 	if err != nil {
@@ -90,7 +84,7 @@ func (o *sqlOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	conn, err := client.Connect(cmd.Context(), o.server, client.Options{Name: "snapdb sql"})
+	conn, err := o.connect(cmd.Context(), cmd)
 	if err != nil {
 		return err
 	}

@@ -41,18 +41,19 @@ func Workloads() []string {
 
 // Options say what to measure.
 type Options struct {
-	Server      string        // URL of a running master; unused with Start
-	Start       bool          // start a master and Local slaves as processes
-	Local       int           //
-	Workload    Workload      //
-	Clients     int           // each has one request under way at a time
-	Connections int           // shared by the clients
-	Duration    time.Duration // of the load
-	Rate        int           // operations a second of all clients together; 0: as many as they can
-	Ack         subjects.Ack  // of writes; zero: the master's default
-	Rows        int           // of a Tx or Bulk
-	Node        string        // that Gets read from; "": the master
-	Progress    io.Writer     // log lines of processes that bench starts
+	Server      string         // URL of a running master; unused with Start
+	Client      client.Options // to get in there
+	Start       bool           // start a master and Local slaves as processes
+	Local       int            //
+	Workload    Workload       //
+	Clients     int            // each has one request under way at a time
+	Connections int            // shared by the clients
+	Duration    time.Duration  // of the load
+	Rate        int            // operations a second of all clients together; 0: as many as they can
+	Ack         subjects.Ack   // of writes; zero: the master's default
+	Rows        int            // of a Tx or Bulk
+	Node        string         // that Gets read from; "": the master
+	Progress    io.Writer      // log lines of processes that bench starts
 }
 
 // Check says what is wrong with the options, and with which flag.
@@ -163,7 +164,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 func (o Options) measure(ctx context.Context, cluster *local) (report *Report, err error) {
 	clients := make([]*client.Client, o.Connections)
 	for i := range clients {
-		c, err := client.Connect(ctx, o.Server, client.Options{Name: "snapdb bench"})
+		c, err := client.Connect(ctx, o.Server, o.Client)
 		if err != nil {
 			return nil, early(ctx, err)
 		}
