@@ -162,6 +162,9 @@ func (c *Client) Close() {
 // URL is the address of the broker that the client is connected to, or was last.
 func (c *Client) URL() string { return c.nc.ConnectedUrlRedacted() }
 
+// TLS says how the connection is encrypted; the error that it is not.
+func (c *Client) TLS() (tls.ConnectionState, error) { return c.nc.TLSConnectionState() }
+
 // Exec sends SQL of any kind to the master.
 func (c *Client) Exec(ctx context.Context, r *subjects.Request) (*subjects.Response, error) {
 	return c.Do(ctx, subjects.Exec, r)

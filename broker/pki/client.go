@@ -135,3 +135,15 @@ func Issuer(s tls.ConnectionState) string {
 	}
 	return ""
 }
+
+// Authority is the certificate of the CA with a fingerprint, if the server of a connection
+// that was made with [ClientConfig] and that fingerprint shows it; else nil. It is for
+// programs that take the file of a CA, and no fingerprint.
+func Authority(s tls.ConnectionState, fingerprint string) *x509.Certificate {
+	for _, c := range s.PeerCertificates {
+		if signedByItself(c) && pinOf(c).String() == fingerprint {
+			return c
+		}
+	}
+	return nil
+}

@@ -111,7 +111,7 @@ func demo(ctx context.Context, out io.Writer, listen, http string, lasts time.Du
 		defer cancelLast()
 		err = errors.Join(err, m.Stop(last))
 	}()
-	if p, err = startPanel(ctx, m, http, filepath.Join(dir, "uploads"), quiet); err != nil {
+	if p, err = startPanel(ctx, m, http, false, filepath.Join(dir, "uploads"), quiet); err != nil {
 		return err
 	}
 	if p != nil {

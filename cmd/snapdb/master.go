@@ -32,8 +32,8 @@ func masterCommand() *cobra.Command {
 that carries them to the slaves.
 
 On this machine only, as without flags, it is open: whoever reaches it may do
-everything. Once --nats can be reached over a network it is secured: connections are
-encrypted, slaves come by invitation (snapdb node invite), and people log in (snapdb
+everything. Once --nats or --http can be reached over a network it is secured: connections
+are encrypted, slaves come by invitation (snapdb node invite), and people log in (snapdb
 login). The first start prints the password of the first user. A cluster that was
 secured stays so. With --insecure it is open to a network as well.
 
@@ -52,8 +52,10 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 			if err := checkListen(o.Listen); err != nil {
 				return flagError(cmd, "nats", err)
 			}
-			if err := checkPanel(http); err != nil {
-				return flagError(cmd, "http", err)
+			if served(http) {
+				if err := checkListen(http); err != nil {
+					return flagError(cmd, "http", err)
+				}
 			}
 			switch {
 			case reserveMB < 0 || logMB < 1:
@@ -77,20 +79,20 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 				o.LogKeep = 1
 			}
 			o.Logger = newLogger(cmd.ErrOrStderr())
-			if err := guard.decide(cmd, &o); err != nil {
+			if err := guard.decide(cmd, &o, http); err != nil {
 				return err
 			}
 			if printConfig {
 				return printSettings(cmd, [2]string{"secured", map[bool]string{true: "yes", false: "no"}[o.Secure] + ": " + guard.why})
 			}
-			guard.warn(o)
-			return runMaster(cmd, o, http)
+			guard.warn(o, http)
+			return runMaster(cmd, o, http, guard.exposed)
 		},
 	}
 	f := cmd.Flags()
 	dataFlag(cmd, &o.Dir)
 	f.StringVar(&o.Listen, "nats", agent.DefaultListen, "`HOST:PORT` where slaves and clients connect")
-	f.StringVar(&http, "http", dashboard.DefaultListen, "`HOST:PORT` of this machine where the panel and the HTTP API are; off: none")
+	f.StringVar(&http, "http", dashboard.DefaultListen, "`HOST:PORT` where the panel and the HTTP API are; off: none")
 	f.StringVar(&ack, "ack", "insync", "acknowledgement `RULE` for writes that name none: log, insync, all or a number of slaves")
 	f.Int64Var(&logMB, "log-max", 10<<10, "size of the log in `MiB` at which writes are refused")
 	f.Int64Var(&keepMB, "log-keep", agent.DefaultLogKeep>>20, "size in `MiB` to which the log is shortened once snapshots have what is before; negative: never")
@@ -107,7 +109,7 @@ func dataFlag(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVar(dir, "data", stateDir("master"), "`DIR` of the master's data")
 }
 
-func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string) (err error) {
+func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string, exposed bool) (err error) {
 	ctx := cmd.Context()
 	m, err := agent.StartMaster(ctx, o)
 	if err != nil {
@@ -119,7 +121,7 @@ func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string) (err erro
 		defer cancel()
 		err = errors.Join(err, stopPanel(stop, p), m.Stop(stop))
 	}()
-	if p, err = startPanel(ctx, m, http, filepath.Join(o.Dir, "uploads"), o.Logger); err != nil {
+	if p, err = startPanel(ctx, m, http, exposed, filepath.Join(o.Dir, "uploads"), o.Logger); err != nil {
 		return err
 	}
 	if p != nil {
@@ -133,13 +135,16 @@ func runMaster(cmd *cobra.Command, o agent.MasterOptions, http string) (err erro
 // noPanel is the address that means that there is to be none.
 const noPanel = "off"
 
-// startPanel serves the panel of a master at an address, or returns nil. Uploads lie
-// in dir while they are on their way.
-func startPanel(ctx context.Context, m *agent.Master, http, dir string, log *slog.Logger) (*panel.Panel, error) {
-	if http == "" || http == noPanel {
+// served says whether an address is one, and not that there is to be no panel.
+func served(http string) bool { return http != "" && http != noPanel }
+
+// startPanel serves the panel of a master at an address, or returns nil. exposed says that
+// everybody on a network may use it. Uploads lie in dir while they are on their way.
+func startPanel(ctx context.Context, m *agent.Master, http string, exposed bool, dir string, log *slog.Logger) (*panel.Panel, error) {
+	if !served(http) {
 		return nil, nil
 	}
-	p, err := panel.Start(ctx, panel.Options{Listen: http, Master: m, Dir: dir, Version: version, Logger: log})
+	p, err := panel.Start(ctx, panel.Options{Listen: http, Master: m, Insecure: exposed, Dir: dir, Version: version, Logger: log})
 	if err != nil {
 		return nil, explainPanel(err)
 	}

@@ -17,7 +17,10 @@ import (
 type protection struct {
 	secure, insecure bool
 	certificate      agent.Certificate
-	why              string // the master is secured, or is not; set by decide
+
+	// Set by decide.
+	why     string // the master is secured, or is not
+	exposed bool   // it is not, and can be reached over a network
 }
 
 func (p *protection) flags(cmd *cobra.Command) {
@@ -33,7 +36,7 @@ func (p *protection) flags(cmd *cobra.Command) {
 
 // decide says whether a master is a secured one: what was secured once stays so, and
 // what can be reached over a network is, unless somebody wants it open.
-func (p *protection) decide(cmd *cobra.Command, o *agent.MasterOptions) error {
+func (p *protection) decide(cmd *cobra.Command, o *agent.MasterOptions, http string) error {
 	before, err := agent.Secured(o.Dir)
 	if err != nil {
 		return err
@@ -47,10 +50,12 @@ func (p *protection) decide(cmd *cobra.Command, o *agent.MasterOptions) error {
 		o.Secure, p.why = true, "it has been secured before"
 	case p.secure:
 		o.Secure, p.why = true, "--secure"
-	case loopback(o.Listen):
+	case loopback(o.Listen) && (!served(http) || loopback(http)):
 		p.why = "it can be reached from this machine only"
 	case p.insecure:
-		p.why = "--insecure"
+		p.exposed, p.why = true, "--insecure"
+	case loopback(o.Listen):
+		o.Secure, p.why = true, "--http can be reached over a network"
 	default:
 		o.Secure, p.why = true, "--nats can be reached over a network"
 	}
@@ -80,9 +85,9 @@ func (p *protection) checkCertificate(cmd *cobra.Command, secured bool) error {
 }
 
 // warn tells the log of a master that everybody on a network may use.
-func (p *protection) warn(o agent.MasterOptions) {
-	if !o.Secure && !loopback(o.Listen) {
-		o.Logger.Warn("insecure: whoever reaches this address can run SQL and command the nodes", "address", o.Listen)
+func (p *protection) warn(o agent.MasterOptions, http string) {
+	if p.exposed {
+		o.Logger.Warn("insecure: whoever reaches these addresses can run SQL and command the nodes", "nats", o.Listen, "http", http)
 	}
 }
 

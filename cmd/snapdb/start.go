@@ -54,9 +54,9 @@ func explainPanel(err error) error {
 	return err
 }
 
-// checkPanel says whether the panel can be at an address.
+// checkPanel says whether the panel of a demo can be at an address.
 func checkPanel(addr string) error {
-	if addr == "" || addr == noPanel {
+	if !served(addr) {
 		return nil
 	}
 	if err := checkListen(addr); err != nil {
