@@ -23,7 +23,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/subjects"
 )
 
@@ -53,6 +55,8 @@ type Options struct {
 	// User and Secret, a password or an API token, are for a secured cluster; "": show
 	// nothing.
 	User, Secret string
+	// Secured says that the cluster is, to a client that shows nothing by itself.
+	Secured bool
 	// With are more options of the connection, with which the others are then overruled:
 	// those of a master's own process.
 	With []nats.Option
@@ -67,6 +71,7 @@ type Options struct {
 // Client is one connection to a cluster. It is safe for concurrent use.
 type Client struct {
 	nc    *nats.Conn
+	api   string // prefix of what is open of JetStream
 	inbox *inbox
 	bufs  sync.Pool // of *[]byte: encoded requests
 }
@@ -120,7 +125,10 @@ func Connect(ctx context.Context, url string, o Options) (*Client, error) {
 	if err != nil {
 		return nil, connectError(url, err)
 	}
-	c := &Client{nc: nc, inbox: box}
+	c := &Client{nc: nc, inbox: box, api: jetstream.DefaultAPIPrefix}
+	if o.Secured || o.User != "" || o.Secret != "" {
+		c.api = broker.APIPrefix
+	}
 	if err := box.listen(nc); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("listen for answers: %w", err)

@@ -17,7 +17,7 @@ import (
 // newest on, one by one because a reader may make no consumer; what ctx leaves no time
 // for are the oldest, and fn is called for the others even so.
 func (c *Client) LogsKept(ctx context.Context, most uint64, fn func(subject string, data []byte, at time.Time)) error {
-	js, err := jetstream.New(c.nc)
+	js, err := jetstream.NewWithAPIPrefix(c.nc, c.api)
 	if err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}

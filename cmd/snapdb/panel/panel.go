@@ -33,7 +33,8 @@ type Panel struct {
 
 // Start connects to the master, inside this process, and serves the panel.
 func Start(ctx context.Context, o Options) (*Panel, error) {
-	c, err := client.Connect(ctx, "", client.Options{Name: "snapdb panel", With: o.Master.AsPanel()})
+	entrance := o.Master.Entrance()
+	c, err := client.Connect(ctx, "", client.Options{Name: "snapdb panel", With: o.Master.AsPanel(), Secured: entrance != nil})
 	if err != nil {
 		return nil, fmt.Errorf("connect the panel: %w", err)
 	}
@@ -41,8 +42,8 @@ func Start(ctx context.Context, o Options) (*Panel, error) {
 		Listen: o.Listen, Bus: bus{c}, NATS: o.Master.URL(), TLS: o.Master.TLS(), Insecure: o.Insecure,
 		Uploads: o.Dir, Version: o.Version, Logger: o.Logger,
 	}
-	if e := o.Master.Entrance(); e != nil {
-		d.Access = e
+	if entrance != nil {
+		d.Access = entrance
 	}
 	s, err := dashboard.Start(d)
 	if err != nil {
