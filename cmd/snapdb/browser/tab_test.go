@@ -24,9 +24,9 @@ type tab struct {
 
 // newTab opens a tab. lost says that connections are going to be lost, or requests
 // refused, on purpose, about which the console speaks too.
-func newTab(t testing.TB, lost bool) *tab {
+func newTab(t testing.TB, lost bool, how ...chromedp.ContextOption) *tab {
 	t.Helper()
-	ctx, cancel := chromedp.NewContext(chrome)
+	ctx, cancel := chromedp.NewContext(chrome, how...)
 	b := &tab{t: t, ctx: ctx}
 	messages := chromedp.Console(ctx)
 	listened := make(chan struct{})

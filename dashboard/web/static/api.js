@@ -1,5 +1,7 @@
 // The JSON API, /api/v1.
 
+import { toLogin } from './session.js';
+
 // Refusal is an answer that says why not.
 export class Refusal extends Error {
 	constructor(code, message, { statement = 0, offset = -1, position = null } = {}) {
@@ -42,6 +44,7 @@ function read(status, body, parse = JSON.parse) {
 	} catch {
 		throw new Refusal('internal', `The answer (HTTP ${status}) is not JSON: ${body.slice(0, 200)}`);
 	}
+	if (value?.error?.code === 'unauthenticated') toLogin();
 	if (value?.error) throw new Refusal(value.error.code, value.error.message, { ...value.error, position: value.position ?? null });
 	if (status >= 400) throw new Refusal('internal', `HTTP ${status}`);
 	return value;

@@ -5,6 +5,7 @@ import { start, state, showState } from './shell.js';
 import { Table } from './table.js';
 import { open, troubleBox } from './dialog.js';
 import * as commanding from './commanding.js';
+import { held, hold, may } from './may.js';
 import * as api from './api.js';
 import { age, bytes, count, dateTime, full, moment, names, span } from './format.js';
 
@@ -174,8 +175,9 @@ function renderDetail() {
 	if (head.tools.dataset.key === key) return;
 	head.tools.dataset.key = key;
 	put(head.tools,
-		failed.length > 0 && button(`Retry on ${names(failed.map((n) => n.node), 2)}`, { name: 'restart', onclick: () => retry(r, failed) }),
-		waiting.length > 0 && button(`Cancel on ${names(waiting.map((n) => n.node), 2)}`, { name: 'cross', onclick: () => act('cancel', r, waiting) }));
+		failed.length > 0 && button(`Retry on ${names(failed.map((n) => n.node), 2)}`, { name: 'restart', disabled: !may('operator'), onclick: () => retry(r, failed) }),
+		waiting.length > 0 && button(`Cancel on ${names(waiting.map((n) => n.node), 2)}`, { name: 'cross', disabled: !may('operator'), onclick: () => act('cancel', r, waiting) }),
+		(failed.length > 0 || waiting.length > 0) && held('operator', 'Retrying or cancelling'));
 	head.tools.hidden = !head.tools.firstChild;
 }
 
@@ -206,6 +208,9 @@ function retry(r, which) {
 		action: { danger: true, label: `${commanding.verbs[r.op]} ${commanding.detail(r)} again`, type, run: () => act('retry', r, which) },
 	});
 }
+
+const noCommands = hold('operator', 'A command', $('compose'));
+if (noCommands) $('split').before(noCommands);
 
 // A new command, to nodes by name, by label, or to all.
 $('compose').addEventListener('click', () => {

@@ -8,6 +8,7 @@ import { Grid } from './grid.js';
 import { open, toast, troubleBox } from './dialog.js';
 import { quoted } from './sqltext.js';
 import * as api from './api.js';
+import { held, hold, may } from './may.js';
 import { age, bytes, count, dateTime, names, number } from './format.js';
 import { listed } from './host.js';
 import { verification, why } from './verified.js';
@@ -33,12 +34,12 @@ const list = new Table({
 		{ id: 'copies', label: 'In sync on', value: (d) => d.copies.length, show: (cell, d) => text(cell, d.copies.length > 0 ? names(d.copies) : 'no node') },
 		{ id: 'verified', label: 'Compared', value: (d) => d.verified?.at ?? 0, show: (cell, d) => { text(cell, d.compared.text); cell.classList.toggle('bad', d.compared.bad); } },
 		{ id: 'snapshot', label: 'Snapshot', value: (d) => d.snapshot?.taken ?? 0, show: (cell, d) => text(cell, d.snapshot ? `${bytes(d.snapshot.size)}, ${age(d.snapshot.taken)}` : '–') },
-		{ id: 'drop', label: 'Actions', show: (cell, d) => { if (!cell.firstChild) cell.append(button('Drop…', { name: 'trash', kind: 'plain danger', 'aria-label': `Drop ${d.name}`, onclick: () => drop(d.name) })); } },
+		{ id: 'drop', label: 'Actions', show: (cell, d) => { if (!cell.firstChild) cell.append(button('Drop…', { name: 'trash', kind: 'plain danger', 'aria-label': `Drop ${d.name}`, disabled: !may('admin'), onclick: () => drop(d.name) })); } },
 	],
 });
 const empty = h('div', { class: 'scroll', hidden: true }, h('div', { class: 'empty' }, h('h2', {}, 'There is no database yet'),
 	h('p', {}, 'A database is one SQLite file on the master and on every slave. Make one here, or with SQL:'), commandLine(`snapdb sql -c 'CREATE DATABASE SnapDB' --server ${document.body.dataset.nats}`)));
-put($('list'), empty, list.element);
+put($('list'), empty, list.element, hold('writer', 'Creating a database', $('create')), held('admin', 'Dropping a database'));
 list.element.hidden = true;
 
 live.on('cluster', ({ cluster }) => {

@@ -6,6 +6,7 @@ import { start, showState } from './shell.js';
 import { Table } from './table.js';
 import { troubleBox } from './dialog.js';
 import * as commanding from './commanding.js';
+import { hold, may } from './may.js';
 import * as api from './api.js';
 import { age, bytes, count, dateTime } from './format.js';
 
@@ -19,7 +20,7 @@ let preview = null; // URL of what is shown of it
 let problem = '';
 let sent = null; // id of the command whose outcome is shown
 const plan = new commanding.Plan([], 'queue');
-put($('plan'), plan.element);
+put($('plan'), plan.element, hold('operator', 'Sending a file, setting a wallpaper and looking into a folder', $('go'), $('restore'), $('folder-go'), $('file')));
 
 const table = new Table({
 	label: 'Nodes', key: (n) => n.id, sort: 'id', select: () => ready(),
@@ -99,7 +100,7 @@ function ready() {
 	text($('chosen'), chosen > 0 ? `${count(chosen, 'node')} chosen` : nodes.length > 0 ? 'choose at least one' : '');
 	$('as-field').hidden = wallpaper();
 	text($('go').querySelector('span'), `${wallpaper() ? 'Set wallpaper' : 'Push'}${chosen > 0 ? ` ${wallpaper() ? 'of' : 'to'} ${count(chosen, 'node')}` : ''}`);
-	$('go').disabled = !file || chosen === 0 || (wallpaper() && problem !== '');
+	$('go').disabled = !file || chosen === 0 || (wallpaper() && problem !== '') || !may('operator');
 }
 ready();
 

@@ -1,6 +1,12 @@
 // The one WebSocket of a page. It comes back by itself, goes on with the log after
 // the last line it has seen, and tells the page when what it shows is old.
 
+import { signedIn, toLogin } from './session.js';
+
+// Codes with which the master ends it: the session is over, or has other rights.
+const OVER = 4401;
+const OTHER_RIGHTS = 4403;
+
 const SILENCE = 6000; // there is a sample every second
 const FIRST_WAIT = 300;
 const LONGEST_WAIT = 5000;
@@ -15,6 +21,7 @@ export class Live extends EventTarget {
 	#after = 0;
 	#heard = 0;
 	#up = false;
+	#failed = 0; // connections that did not come about, in a row
 	#records = new Map(); // the last heard of every command, by id, the newest last
 
 	// topics beside those that every page needs; node bounds logs and samples to one.
@@ -55,14 +62,20 @@ export class Live extends EventTarget {
 	}
 
 	#connect() {
+		if (this.#failed > 1) signedIn();
 		const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/api/v1/live`);
 		this.#socket = socket;
 		socket.onopen = () => {
+			this.#failed = 0;
 			this.#heard = Date.now();
 			this.#ask();
 		};
 		socket.onmessage = (e) => this.#take(JSON.parse(e.data));
-		socket.onclose = () => this.#lost(socket);
+		socket.onclose = (e) => {
+			if (e.code === OVER) toLogin();
+			else if (e.code === OTHER_RIGHTS) location.reload();
+			else this.#lost(socket);
+		};
 	}
 
 	#ask() {
@@ -89,6 +102,8 @@ export class Live extends EventTarget {
 	}
 
 	#greet(hello) {
+		// Somebody else has logged in meanwhile, in another tab.
+		if (hello.user !== document.body.dataset.user) location.reload();
 		// Another master process numbers its log lines anew.
 		if (this.#boot !== null && this.#boot !== hello.boot && this.#after > 0) {
 			this.#after = 0;
@@ -108,6 +123,7 @@ export class Live extends EventTarget {
 		if (this.#socket !== socket) return;
 		this.#socket = null;
 		this.#up = false;
+		this.#failed++;
 		const wait = this.#wait * (0.75 + Math.random() / 2);
 		this.#wait = Math.min(this.#wait * 1.8, LONGEST_WAIT);
 		this.#retry = setTimeout(() => this.#connect(), wait);

@@ -9,6 +9,7 @@ import { History } from './history.js';
 import { hostLines, listed } from './host.js';
 import { troubleBox } from './dialog.js';
 import * as commanding from './commanding.js';
+import { hold, may } from './may.js';
 import { age, bytes, dateTime, moment, number, percent, rate, span } from './format.js';
 
 const id = document.body.dataset.node;
@@ -99,7 +100,7 @@ past.load().catch((err) => err.code !== 'not_found' && put($('trouble'), trouble
 // Its commands.
 const records = new Map();
 const commands = new Table({
-	label: 'Commands to this node', key: (r) => r.id, sort: 'created', down: true, open: (r) => { location.href = `/commands?id=${encodeURIComponent(r.id)}`; },
+	label: 'A command to this node', key: (r) => r.id, sort: 'created', down: true, open: (r) => { location.href = `/commands?id=${encodeURIComponent(r.id)}`; },
 	columns: [
 		{ id: 'op', label: 'Command', value: (r) => r.op, wide: true, show: (cell, r) => { if (!cell.firstChild) cell.append(h('a', { href: `/commands?id=${encodeURIComponent(r.id)}` }, commanding.verbs[r.op] ?? r.op), ' ', h('span', { class: 'mono quiet' }, commanding.detail(r))); } },
 		{ id: 'state', label: 'State', value: (r) => commanding.stateOf(mine(r)), show: (cell, r) => showState(cell, commanding.stateOf(mine(r))) },
@@ -135,7 +136,7 @@ const acts = [
 	['Files…', 'files', () => { location.href = `/files?do=push&nodes=${encodeURIComponent(id)}`; }], ['Resync…', 'restart', commanding.resync],
 	['Reboot…', 'restart', commanding.reboot, 'danger'], ['Shut down…', 'power', commanding.shutdown, 'danger'],
 ].map(([label, name, act, kind]) => button(label, { name, kind, disabled: true, onclick: () => give(act) }));
-put($('actions'), acts);
+put($('actions'), acts, hold('operator', 'A command to this node', acts));
 
 async function give(act) {
 	try {
@@ -147,7 +148,7 @@ async function give(act) {
 
 live.on('cluster', ({ cluster }) => {
 	node = (cluster.nodes ?? []).find((n) => n.id === id) ?? null;
-	for (const b of acts) b.disabled = node === null;
+	for (const b of acts) b.disabled = node === null || !may('operator');
 	$('unknown').hidden = node !== null;
 	$('actions').hidden = node === null;
 	$('known').hidden = node === null;

@@ -5,6 +5,8 @@ import { start, showState } from './shell.js';
 import { Table } from './table.js';
 import { open, troubleBox } from './dialog.js';
 import * as commanding from './commanding.js';
+import { hold, secured } from './may.js';
+import { invite } from './invite.js';
 import { age, bytes, count, moment, number, percent, rule, span } from './format.js';
 import { hostLines, listed } from './host.js';
 
@@ -142,6 +144,12 @@ function showMaster(host) {
 
 live.on('sample', ({ sample }) => put(facts.writes.value, number(Math.round(sample.writes_s ?? 0)), h('small', {}, ' /s')));
 
+// In a secured cluster nodes come by invitation.
+function inviteFirst() {
+	const b = button('Invite a node…', { name: 'plus', kind: 'main-action', onclick: () => invite() });
+	return [b, hold('admin', 'Inviting a node', b)];
+}
+
 // What to do when nobody has joined yet.
 function joinCommand(id) {
 	return commandLine(`snapdb slave --nats ${document.body.dataset.nats} --id ${id} --data ${id}`);
@@ -149,8 +157,8 @@ function joinCommand(id) {
 
 const empty = h('div', { class: 'scroll', hidden: true }, h('div', { class: 'empty' },
 	h('h2', {}, 'No node has joined yet'),
-	h('p', {}, 'Start one with this command, on this machine or on any other that reaches the address. It takes a copy of every database, follows the log, and shows up here within a second.'),
-	joinCommand('snap1')));
+	h('p', {}, secured ? 'Nodes come by invitation. A new one takes a copy of every database, follows the log, and shows up here within a second.' : 'Start one with this command, on this machine or on any other that reaches the address. It takes a copy of every database, follows the log, and shows up here within a second.'),
+	secured ? inviteFirst() : joinCommand('snap1')));
 put($('list'), empty, table.element, none);
 table.element.hidden = true;
 
@@ -159,10 +167,12 @@ function nextID() {
 	for (let i = 1; ; i++) if (!taken.has(`snap${i}`)) return `snap${i}`;
 }
 
-$('join').addEventListener('click', () => open({
+$('join').addEventListener('click', () => (secured ? invite() : open({
 	title: 'Add a node', cancel: 'Close', wide: true,
 	content: [h('p', {}, 'Run this where the node is to live. Every node needs an id of its own.'), joinCommand(nextID())],
-}));
+})));
+const noInvite = hold('admin', 'Adding a node', $('join'));
+if (noInvite) $('tools').append(noInvite);
 
 live.on('cluster', (message) => {
 	cluster = message.cluster;
@@ -190,7 +200,7 @@ const actions = [
 const chosenWord = h('strong', { 'aria-live': 'polite' });
 const trouble = h('div');
 $('bulk').after(trouble);
-put($('bulk'), chosenWord, actions, button('Clear', { kind: 'plain', onclick: () => table.choose([]) }));
+put($('bulk'), chosenWord, actions, button('Clear', { kind: 'plain', onclick: () => table.choose([]) }), hold('operator', 'A command to nodes', actions));
 
 function bulk(keys) {
 	$('bulk').hidden = keys.length === 0;

@@ -95,6 +95,7 @@ function menu() {
 }
 
 const pages = { n: ['/', 'Nodes'], s: ['/sql', 'SQL'], d: ['/databases', 'Databases'], r: ['/replication', 'Replication'], c: ['/commands', 'Commands'], f: ['/files', 'Files & wallpaper'], l: ['/logs', 'Logs'] };
+if (document.body.dataset.user !== undefined) pages.a = ['/access', 'Access'];
 
 function keyboard() {
 	let went = 0; // when g was pressed

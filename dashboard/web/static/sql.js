@@ -10,6 +10,7 @@ import { Picture } from './picture.js';
 import { harm, onlyReads, statements } from './sqltext.js';
 import { csv, json, save } from './values.js';
 import * as api from './api.js';
+import { held } from './may.js';
 import { count, dateTime, names, number, span } from './format.js';
 
 const MOST_ROWS = 10000;
@@ -64,6 +65,8 @@ function store(key, value) {
 $('db').addEventListener('change', () => store('sql-db', $('db').value));
 editor.set(asked.get('sql') ?? stored('sql-text') ?? '');
 $('sql').addEventListener('input', () => store('sql-text', $('sql').value));
+const readsOnly = held('writer', 'Changing data or tables');
+if (readsOnly) $('trouble').before(readsOnly);
 $('run').addEventListener('click', () => (running ? running.abort() : run()));
 $('explain').addEventListener('click', () => run({ plan: true }));
 $('history').addEventListener('click', () => showHistory());
