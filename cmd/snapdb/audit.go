@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,13 +14,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/snapdb/snapdb/agent/audit"
+	"github.com/snapdb/snapdb/agent/client"
 	"github.com/snapdb/snapdb/cmd/snapdb/format"
+	"github.com/snapdb/snapdb/subjects"
 )
 
 // auditLook is what somebody wants to know of an audit log.
 type auditLook struct {
+	desk
 	data, dir, since, outcome string
-	verify, json              bool
+	verify                    bool
 	filter                    audit.Filter
 }
 
@@ -28,9 +32,10 @@ func auditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "show who did what, and prove that nothing of that was changed",
-		Long: `audit shows what the master in a data directory has recorded: logins, changes of users,
-commands to nodes, DDL, and what was denied, the newest first. It reads the files, whether
-the master runs or not, and changes nothing.
+		Long: `audit shows what the master of a secured cluster has recorded: logins, changes of users,
+commands to nodes, DDL, and what was denied, the newest first. Only an admin may ask it.
+With --data it reads the files instead, whether the master runs or not, and changes
+nothing.
 
 Every entry carries the hash of the one before. --verify follows them all and says where
 one was changed, removed, moved or put in between: the exit code is then 1. That the last
@@ -43,7 +48,8 @@ that --verify showed before, on another machine.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&a.data, "data", stateDir("master"), "`DIR` of the master's data")
+	a.flags(cmd)
+	f.StringVar(&a.data, "data", "", "`DIR` of the master's data, to read the files in it and not to ask the master")
 	f.StringVar(&a.dir, "dir", "", "`DIR` of the audit log itself, if it is not in a master's data")
 	f.BoolVar(&a.verify, "verify", false, "prove that what is there is as it was written, instead of showing it")
 	f.StringVar(&a.filter.Who, "who", "", "only what this `USER` did, or one of the user's tokens")
@@ -52,7 +58,6 @@ that --verify showed before, on another machine.`,
 	f.StringVar(&a.outcome, "outcome", "", "only what was ok, denied or failed")
 	f.StringVar(&a.since, "since", "", "only from this `TIME` on: a duration like 24h, or 18:00, or 2027-01-31T18:00")
 	f.IntVar(&a.filter.Limit, "limit", 50, "at most so many")
-	f.BoolVar(&a.json, "json", false, "print JSON")
 	return cmd
 }
 
@@ -68,6 +73,12 @@ func (a *auditLook) run(cmd *cobra.Command) (err error) {
 	if a.filter.Since, err = pastMoment(a.since, time.Now()); err != nil {
 		return flagError(cmd, "since", err)
 	}
+	if a.dir == "" && a.data == "" {
+		if a.verify {
+			return a.ask(cmd, func(ctx context.Context, c *client.Client) error { return a.askProof(ctx, cmd.OutOrStdout(), c) })
+		}
+		return a.ask(cmd, func(ctx context.Context, c *client.Client) error { return a.askEntries(ctx, cmd.OutOrStdout(), c) })
+	}
 	if a.dir == "" {
 		a.dir = filepath.Join(a.data, "audit")
 	}
@@ -77,8 +88,43 @@ func (a *auditLook) run(cmd *cobra.Command) (err error) {
 	return a.show(cmd.Context(), cmd.OutOrStdout())
 }
 
-// explain says what to do about a folder that cannot be read.
-func (a *auditLook) explain(err error) error {
+// askEntries has the master look.
+func (a *auditLook) askEntries(ctx context.Context, out io.Writer, c *client.Client) error {
+	lines, err := c.Audit(ctx, subjects.AuditRequest{Who: a.filter.Who, Action: a.filter.Action, Target: a.filter.Target,
+		Outcome: a.outcome, Since: a.filter.Since, Limit: a.filter.Limit})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printJSON(out, map[string]any{"entries": lines})
+	}
+	entries := make([]audit.Entry, len(lines))
+	for i, line := range lines {
+		if err := json.Unmarshal(line, &entries[i]); err != nil {
+			return fmt.Errorf("read an entry of the audit record: %w", err)
+		}
+	}
+	return printAudit(out, entries)
+}
+
+func (a *auditLook) askProof(ctx context.Context, out io.Writer, c *client.Client) error {
+	r, err := c.AuditVerify(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		err = printJSON(out, r)
+	} else if r.Bad == "" {
+		_, err = fmt.Fprintf(out, "entries: %d, all as they were written\n  first %d\n  last  %d · hash %s\n", r.Entries, r.First, r.Last, r.Hash)
+	}
+	if r.Bad != "" {
+		err = errors.Join(err, fmt.Errorf("the audit record is not as it was written: %s", r.Bad))
+	}
+	return err
+}
+
+// explainFolder says what to do about a folder that cannot be read.
+func (a *auditLook) explainFolder(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("there is no audit log in %s: --data names the data directory of a master", a.dir)
@@ -97,7 +143,7 @@ func (a *auditLook) show(ctx context.Context, out io.Writer) error {
 		case errors.As(err, &d):
 			damaged++
 		case err != nil:
-			return a.explain(err)
+			return a.explainFolder(err)
 		default:
 			entries = append(entries, e)
 		}
@@ -129,7 +175,7 @@ func printAudit(out io.Writer, entries []audit.Entry) error {
 func (a *auditLook) prove(ctx context.Context, out io.Writer) error {
 	r, err := audit.VerifyDir(ctx, a.dir)
 	if err != nil {
-		return a.explain(err)
+		return a.explainFolder(err)
 	}
 	if a.json {
 		err = printJSON(out, r)

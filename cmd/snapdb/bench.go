@@ -77,6 +77,7 @@ result that says that it is partial, and exit code 1.`,
 	f := cmd.Flags()
 	at.flags(f)
 	f.IntVar(&o.Local, "local", 0, "start a master and this many `SLAVES`, or none, as separate processes, and measure them")
+	f.BoolVar(&o.Secure, "secure", false, "with --local: a secured cluster, with TLS, logins and signatures")
 	f.StringVar((*string)(&o.Workload), "workload", string(bench.Insert), "`WORK` to measure: "+strings.Join(bench.Workloads(), ", "))
 	f.IntVar(&o.Clients, "clients", 64, "`NUMBER` of clients, each with one request at a time")
 	f.IntVar(&o.Connections, "connections", 1, "`NUMBER` of connections the clients share")

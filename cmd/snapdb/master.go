@@ -101,7 +101,7 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 	f.Int64Var(&reserveMB, "disk-reserve", agent.DefaultDiskReserve>>20, "free disk space in `MiB` below which writes are refused")
 	guard.flags(cmd)
 	printConfigFlag(f, &printConfig)
-	addCommands(cmd, resetAdminCommand())
+	addCommands(cmd, resetAdminCommand(), rotateCACommand())
 	return cmd
 }
 

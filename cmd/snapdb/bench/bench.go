@@ -45,6 +45,7 @@ type Options struct {
 	Client      client.Options // to get in there
 	Start       bool           // start a master and Local slaves as processes
 	Local       int            //
+	Secure      bool           // the cluster that is started is a secured one
 	Workload    Workload       //
 	Clients     int            // each has one request under way at a time
 	Connections int            // shared by the clients
@@ -148,11 +149,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	var cluster *local
 	if o.Start {
 		var err error
-		if cluster, err = startLocal(ctx, o.Local, o.Progress); err != nil {
+		if cluster, err = startLocal(ctx, o); err != nil {
 			return nil, early(ctx, err)
 		}
 		defer cluster.stop()
-		o.Server = cluster.url
+		o.Server, o.Client = cluster.url, cluster.client
 	}
 	report, err := o.measure(ctx, cluster)
 	if report != nil && cluster != nil {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -9,10 +10,14 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/snapdb/snapdb/agent/client"
+	"github.com/snapdb/snapdb/broker/pki"
+	"github.com/snapdb/snapdb/subjects"
 )
 
 // startPatience bounds the start of the local cluster.
@@ -22,6 +27,7 @@ const startPatience = 30 * time.Second
 type local struct {
 	self     string
 	url      string
+	client   client.Options
 	dir      string
 	progress io.Writer
 	nodes    []*node // the master first
@@ -32,10 +38,32 @@ type local struct {
 type node struct {
 	args []string
 	cmd  *osexec.Cmd // nil while it is away
+	out  output
 	used Process
 }
 
-func startLocal(ctx context.Context, slaves int, progress io.Writer) (*local, error) {
+// output is what a process has written.
+type output struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+// Write takes a part of it.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text = append(o.text, p...)
+	return len(p), nil
+}
+
+// String is all that came so far.
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.text)
+}
+
+func startLocal(ctx context.Context, o Options) (*local, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -44,36 +72,86 @@ func startLocal(ctx context.Context, slaves int, progress io.Writer) (*local, er
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for bench: %w", err)
 	}
-	l := &local{self: self, dir: dir, progress: progress}
-	if err := l.start(ctx, slaves); err != nil {
+	l := &local{self: self, dir: dir, progress: o.Progress}
+	if err := l.start(ctx, o.Local, o.Secure); err != nil {
 		l.stop()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *local) start(ctx context.Context, slaves int) error {
+func (l *local) start(ctx context.Context, slaves int, secure bool) error {
 	address, err := freeAddress()
 	if err != nil {
 		return err
 	}
 	l.url = "nats://" + address
-	l.nodes = []*node{{args: []string{"master", "--data", filepath.Join(l.dir, "master"), "--nats", address, "--http", "off"}, used: Process{Name: "master"}}}
+	master := &node{args: []string{"master", "--data", filepath.Join(l.dir, "master"), "--nats", address, "--http", "off"}, used: Process{Name: "master"}}
+	if secure {
+		l.url = "tls://" + address
+		master.args = append(master.args, "--secure")
+	}
+	if err := l.run(master); err != nil {
+		return err
+	}
+	var token []string
+	if secure {
+		if token, err = l.takeOver(ctx, master, slaves); err != nil {
+			return fmt.Errorf("take over the secured cluster: %w", err)
+		}
+	}
+	if err := l.reach(ctx); err != nil {
+		return err
+	}
 	for i := range slaves {
 		id := fmt.Sprintf("snap%d", i+1)
-		l.nodes = append(l.nodes, &node{args: []string{"slave", "--data", filepath.Join(l.dir, id), "--id", id, "--nats", l.url}, used: Process{Name: id}})
-	}
-	for i, n := range l.nodes {
-		if err := l.run(n); err != nil {
+		args := append([]string{"slave", "--data", filepath.Join(l.dir, id), "--id", id, "--nats", l.url}, token...)
+		if err := l.run(&node{args: args, used: Process{Name: id}}); err != nil {
 			return err
-		}
-		if i == 0 {
-			if err := l.reach(ctx); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+// takeOver logs in to a secured cluster for the first time, and invites its slaves.
+func (l *local) takeOver(ctx context.Context, master *node, slaves int) (token []string, err error) {
+	said := regexp.MustCompile(`(?s)password\s+(\S+).*fingerprint (\S+)`)
+	var words []string
+	err = poll(ctx, "the master's first password", func(context.Context) error {
+		if words = said.FindStringSubmatch(master.out.String()); words == nil {
+			return errors.New("it has not said it")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.client = client.Options{Name: "snapdb bench", User: "admin", Secret: words[1]}
+	if l.client.TLS, err = pki.ClientConfig(words[2]); err != nil {
+		return nil, err
+	}
+	if err := l.reach(ctx); err != nil {
+		return nil, err
+	}
+	c, err := client.Connect(ctx, l.url, l.client)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	l.client.Secret = rand.Text()
+	if err := c.ChangePassword(ctx, words[1], l.client.Secret); err != nil {
+		return nil, err
+	}
+	c, err = client.Connect(ctx, l.url, l.client)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	made, err := c.Invite(ctx, subjects.InvitationRequest{Uses: max(slaves, 1)})
+	if err != nil {
+		return nil, err
+	}
+	return []string{"--token", made.Secret}, nil
 }
 
 // freeAddress is one where nobody listens now.
@@ -87,23 +165,30 @@ func freeAddress() (string, error) {
 
 func (l *local) run(n *node) error {
 	cmd := osexec.Command(l.self, n.args...)
-	cmd.Stderr, cmd.SysProcAttr = l.progress, apart()
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &n.out, l.progress, apart()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", n.used.Name, err)
 	}
 	n.cmd = cmd
+	if !slices.Contains(l.nodes, n) {
+		l.nodes = append(l.nodes, n)
+	}
 	return nil
 }
 
 // reach waits until the master answers.
 func (l *local) reach(ctx context.Context) error {
 	return poll(ctx, "the master that bench started to answer", func(ctx context.Context) error {
-		c, err := client.Connect(ctx, l.url, client.Options{})
+		c, err := client.Connect(ctx, l.url, l.client)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
 		_, err = c.Info(ctx)
+		var refused *subjects.Error
+		if errors.As(err, &refused) && refused.Code == subjects.CodeForbidden {
+			return nil // before the first password is changed
+		}
 		return err
 	})
 }
