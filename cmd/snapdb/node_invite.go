@@ -54,7 +54,7 @@ one node, and ends the key that it had.`,
 	f := cmd.Flags()
 	f.StringToStringVar(&q.Labels, "label", nil, "`KEY=VALUE` that the nodes get; may be given several times")
 	f.Lookup("label").DefValue = "" // none, which would be shown as []
-	f.IntVar(&q.Uses, "uses", 1, "how many nodes it lets in")
+	f.IntVar(&q.Uses, "uses", 1, "`NUMBER` of nodes it lets in")
 	f.DurationVar(&lasts, "expires", time.Hour, "how long it is good, a `DURATION` like 30m or 24h")
 	f.StringVar(&q.Node, "node", "", "`ID` of the only node it lets in, also in the place of the one that has it")
 	return cmd

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -20,9 +21,10 @@ const minPassword = access.MinPassword
 
 // secrets are passwords that somebody types, or that were there before.
 type secrets struct {
-	cmd   *cobra.Command
-	tty   *os.File // where they are typed; nil: they are lines
-	lines []string
+	cmd    *cobra.Command
+	tty    *os.File // where they are typed; nil: they are lines
+	screen *term.Terminal
+	lines  []string
 }
 
 // passwords finds out where passwords come from: a file, the environment, the terminal, or
@@ -39,6 +41,10 @@ func passwords(cmd *cobra.Command, file string) (*secrets, error) {
 		}
 		if tty, ok := cmd.InOrStdin().(*os.File); ok && isTerminal(tty) && isTerminal(cmd.ErrOrStderr()) {
 			s.tty = tty
+			s.screen = term.NewTerminal(struct {
+				io.Reader
+				io.Writer
+			}{tty, cmd.ErrOrStderr()}, "")
 			return s, nil
 		}
 		file = "-"
@@ -63,31 +69,37 @@ func (s *secrets) ask(what string) (string, error) {
 		s.lines = s.lines[1:]
 		return line, nil
 	}
-	before, err := term.GetState(int(s.tty.Fd()))
+	return s.typed(what)
+}
+
+// typed asks at the terminal. Nothing is seen of what is typed from before the question is.
+func (s *secrets) typed(what string) (string, error) {
+	fd := int(s.tty.Fd())
+	before, err := term.MakeRaw(fd)
 	if err != nil {
 		return "", fmt.Errorf("ask for the %s: %w", what, err)
 	}
-	fmt.Fprintf(s.cmd.ErrOrStderr(), "%s: ", what)
-	type typed struct {
-		text []byte
+	type answer struct {
+		text string
 		err  error
 	}
-	done := make(chan typed, 1)
+	done := make(chan answer, 1)
 	go func() { // ends with the process if nobody answers
-		text, err := term.ReadPassword(int(s.tty.Fd()))
-		done <- typed{text, err}
+		text, err := s.screen.ReadPassword(what + ": ")
+		done <- answer{text, err}
 	}()
+	var got answer
 	select {
-	case got := <-done:
-		fmt.Fprintln(s.cmd.ErrOrStderr())
-		if got.err != nil {
-			return "", fmt.Errorf("ask for the %s: %w", what, got.err)
-		}
-		return string(got.text), nil
+	case got = <-done:
 	case <-s.cmd.Context().Done():
-		fmt.Fprintln(s.cmd.ErrOrStderr())
-		return "", errors.Join(errors.New("nothing was done"), term.Restore(int(s.tty.Fd()), before))
+		got.err = io.EOF
 	}
+	err = term.Restore(fd, before)
+	if errors.Is(got.err, io.EOF) { // Ctrl-C and Ctrl-D are an end too
+		fmt.Fprintln(s.cmd.ErrOrStderr())
+		return "", errors.Join(errors.New("nothing was done"), err)
+	}
+	return got.text, errors.Join(got.err, err)
 }
 
 // askNew gets a new password: who types it does so twice.

@@ -34,7 +34,6 @@ func (p *protection) flags(cmd *cobra.Command) {
 	f.StringVar(&p.certificate.Key, "tls-key", "", "PEM `FILE` of that certificate's private key")
 	f.StringVar(&p.certificate.CA, "tls-ca", "", "PEM `FILE` of the authority behind that certificate, if clients do not know it by themselves")
 	f.StringSliceVar(&p.certificate.Hosts, "host", nil, "`NAME` or address by which clients call the master, for those that check it; may be given several times")
-	f.Lookup("host").DefValue = "" // none, which would be shown as []
 }
 
 // decide says whether a master is a secured one: what was secured once stays so, and

@@ -41,7 +41,6 @@ type rights struct {
 
 func (r *rights) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&r.databases, "db", nil, "`NAME` of a database to be bounded to; may be given several times")
-	f.Lookup("db").DefValue = "" // none, which would be shown as []
 	f.StringVar(&r.selector, "select", "", "nodes with these `LABELS` only may be commanded, like room=lab1")
 }
 

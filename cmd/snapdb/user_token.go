@@ -61,7 +61,6 @@ have a lower role and fewer databases than its user, and what its user loses it 
 	f.StringVar(&q.Label, "label", "", "`TEXT` to tell the token by")
 	f.StringVar(&q.Role, "role", "", "`ROLE` at most: "+roleText()+" (default: the user's)")
 	f.StringSliceVar(&q.Databases, "db", nil, "`NAME` of a database to be bounded to; may be given several times")
-	f.Lookup("db").DefValue = "" // none, which would be shown as []
 	f.DurationVar(&lasts, "expires", 0, "how long the token is good, a `DURATION` like 720h (default: for ever)")
 	return cmd
 }
