@@ -89,13 +89,8 @@ func (m *Master) enter(d door, r micro.Request, answer reply) {
 	if refused == nil && !(d.nodes && who.node != "") {
 		refused = who.may(d.right)
 	}
-	if who != nil && m.audit != nil {
-		e := audit.Event{Action: d.subject, Target: about(r.Data())}
-		if d.record {
-			answer = m.recorded(who, e, answer)
-		} else if refused != nil {
-			answer = m.onlyDenied(who, e, answer)
-		}
+	if who != nil && m.audit != nil && (d.record || refused != nil) {
+		answer = m.recorded(who, audit.Event{Action: d.subject, Target: about(r.Data())}, answer)
 	}
 	if refused != nil {
 		m.serve(answer, func() { respondError(answer, refused) })
