@@ -439,7 +439,7 @@ func TestAuthorityIsRotatedUnderWrites(t *testing.T) {
 		t.Errorf("%s, %v", data, err)
 	}
 	c.connect().Close() // clients with the new one come in
-	if pin, err = c.c.RotateAuthority(testContext(t), -1); err != nil {
+	if _, err = c.c.RotateAuthority(testContext(t), -1); err != nil {
 		t.Fatal(err)
 	}
 	end()

@@ -26,7 +26,11 @@ type RefusedError struct {
 
 // Error tells who was refused and why.
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("the master does not let node %s in: %s (%s)", e.ID, e.Reason, e.Code)
+	text := fmt.Sprintf("the master does not let node %s in: %s", e.ID, e.Reason)
+	if e.Code != subjects.RefusedUnknown { // which would say no more
+		text += " (" + string(e.Code) + ")"
+	}
+	return text
 }
 
 // forGood says whether trying again is of no use to an operator who waits in

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -82,6 +83,14 @@ func (p *protection) checkCertificate(cmd *cobra.Command, secured bool) error {
 		return flagError(cmd, "tls-key", errors.New("takes the certificate too: give --tls-cert"))
 	case c.File == "" && c.CA != "":
 		return flagError(cmd, "tls-ca", errors.New("is the authority behind a certificate that was brought: give --tls-cert and --tls-key"))
+	}
+	for _, f := range [][2]string{{"tls-cert", c.File}, {"tls-key", c.Key}, {"tls-ca", c.CA}} {
+		if f[1] == "" {
+			continue
+		}
+		if _, err := os.Stat(f[1]); err != nil {
+			return flagError(cmd, f[0], err)
+		}
 	}
 	return nil
 }

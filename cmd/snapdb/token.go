@@ -33,25 +33,27 @@ func (s *tokenSource) flags(f *pflag.FlagSet) {
 
 // read finds the token; "" if there is none.
 func (s *tokenSource) read(cmd *cobra.Command) (string, error) {
-	token, from := s.token, "token"
-	file := s.file
+	wrong := func(err error) error { return flagError(cmd, "token", err) }
+	token, file := s.token, s.file
 	switch {
 	case token != "" && file != "":
 		return "", usageError(errors.New("give --token or --token-file, not both"))
-	case token == "" && file == "":
+	case file != "":
+		wrong = func(err error) error { return flagError(cmd, "token-file", err) }
+	case token == "":
 		if file = systemdCredential(systemdToken); file == "" {
 			return "", nil
 		}
-		fallthrough
-	case file != "":
-		from = "token-file"
+		wrong = func(err error) error { return usageError(fmt.Errorf("systemd credential %s: %w", systemdToken, err)) }
+	}
+	if file != "" {
 		var err error
 		if token, err = readSecret(cmd.InOrStdin(), file); err != nil {
-			return "", flagError(cmd, from, err)
+			return "", wrong(err)
 		}
 	}
 	if _, err := agent.ParseToken(token); err != nil {
-		return "", flagError(cmd, from, err)
+		return "", wrong(err)
 	}
 	return token, nil
 }
