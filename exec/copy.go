@@ -27,7 +27,7 @@ func (d *Database) Copy(ctx context.Context, path string) (Position, error) {
 
 // copyTo makes a copy that passes a check.
 func (d *Database) copyTo(ctx context.Context, path string, check func(context.Context, *engine.Conn) error) (at Position, err error) {
-	r, err := openReader(d.path)
+	r, err := openReader(d.path, nil)
 	if err != nil {
 		return at, fmt.Errorf("copy %s: %w", d.name, err)
 	}

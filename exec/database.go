@@ -99,7 +99,8 @@ func (s *Store) openDatabase(name string, inc uint64) (*Database, error) {
 		}
 		return nil, fmt.Errorf("open database %s: %w", name, err)
 	}
-	d.readers.open = func() (*reader, error) { return openReader(d.path) }
+	d.readers.most = s.opts.Reads.Connections
+	d.readers.open = func() (*reader, error) { return openReader(d.path, s.allowance) }
 	d.readers.warn = func(err error) { s.log.Warn("read connection", "database", name, "error", err) }
 	return d, nil
 }

@@ -117,7 +117,9 @@ func codeOf(err error) subjects.Code {
 		return subjects.CodeBadRequest
 	case errors.Is(err, engine.ErrDenied), errors.Is(err, engine.ErrRandomName):
 		return subjects.CodeDenied
-	case errors.Is(err, ErrForeignWrite), errors.Is(err, ErrClosed):
+	case errors.Is(err, engine.ErrMemory), errors.Is(err, engine.ErrFiles):
+		return subjects.CodeTooBig
+	case errors.Is(err, ErrForeignWrite), errors.Is(err, ErrClosed), errors.Is(err, engine.ErrRoom):
 		return subjects.CodeUnavailable
 	case errors.Is(err, context.DeadlineExceeded):
 		return subjects.CodeTimeout

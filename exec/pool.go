@@ -11,9 +11,6 @@ import (
 	"github.com/snapdb/snapdb/subjects"
 )
 
-// maxReaders bounds the read connections of one database. Further reads wait.
-const maxReaders = 16
-
 // reader is a read connection. Between requests it keeps its read transaction
 // as long as nothing is committed: what it shows is then still the newest state,
 // and beginning and ending costs more than a small read.
@@ -25,8 +22,8 @@ type reader struct {
 	yields   bool         // whoever has it is not waited for by close; guarded by the pool's lock
 }
 
-func openReader(path string) (*reader, error) {
-	c, err := engine.Open(path, engine.Options{ReadOnly: true})
+func openReader(path string, a *engine.Allowance) (*reader, error) {
+	c, err := engine.Open(path, engine.Options{ReadOnly: true, Allowance: a})
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +82,7 @@ func (r *reader) close() error {
 // database keeps one warm and no more.
 type pool struct {
 	open func() (*reader, error)
+	most int         // connections; further reads wait
 	warn func(error) // an idle connection is in trouble
 
 	mu      sync.Mutex
@@ -117,7 +115,7 @@ func (p *pool) get(ctx context.Context, deadline time.Time) (*reader, error) {
 			c.BeginRequest()
 			return c, nil
 		}
-		if len(p.lent)+p.opening < maxReaders {
+		if len(p.lent)+p.opening < p.most {
 			p.opening++
 			p.mu.Unlock()
 			return p.lend(p.open())
@@ -125,7 +123,7 @@ func (p *pool) get(ctx context.Context, deadline time.Time) (*reader, error) {
 		wake := p.wake
 		p.waiting++
 		p.mu.Unlock()
-		err := await(ctx, wake, deadline)
+		err := p.await(ctx, wake, deadline)
 		p.mu.Lock()
 		p.waiting--
 		p.mu.Unlock()
@@ -165,10 +163,11 @@ func (p *pool) wanted() bool {
 	return p.waiting > 0
 }
 
-func await(ctx context.Context, wake <-chan struct{}, deadline time.Time) error {
+func (p *pool) await(ctx context.Context, wake <-chan struct{}, deadline time.Time) error {
 	if !deadline.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, deadline, errNoReader)
+		ctx, cancel = context.WithDeadlineCause(ctx, deadline, subjects.Errorf(subjects.CodeBusy,
+			"all %d read connections of the database were in use for as long as the request may take", p.most))
 		defer cancel()
 	}
 	select {
@@ -178,9 +177,6 @@ func await(ctx context.Context, wake <-chan struct{}, deadline time.Time) error 
 		return context.Cause(ctx)
 	}
 }
-
-// errNoReader: all read connections were in use until the deadline.
-var errNoReader = subjects.Errorf(subjects.CodeBusy, "all %d read connections of the database were in use for as long as the request may take", maxReaders)
 
 // put takes a connection back. It keeps its read transaction if that shows the
 // applied position.

@@ -17,7 +17,7 @@ func TestOpeningAReaderHoldsUpNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	slow, begun := make(chan struct{}), make(chan struct{})
-	p := pool{open: func() (*reader, error) { return openReader(path) }, warn: func(err error) { t.Error(err) }}
+	p := pool{most: DefaultReadConnections, open: func() (*reader, error) { return openReader(path, nil) }, warn: func(err error) { t.Error(err) }}
 	first, err := p.get(t.Context(), time.Time{})
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestOpeningAReaderHoldsUpNobody(t *testing.T) {
 	p.open = func() (*reader, error) {
 		close(begun)
 		<-slow
-		return openReader(path)
+		return openReader(path, nil)
 	}
 	late := make(chan error, 1)
 	go func() {

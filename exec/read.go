@@ -152,7 +152,12 @@ func (r *Rows) Page(out *subjects.Results, limit int) (more bool, err error) {
 	for row && out.Len() < limit {
 		out.Row()
 		for i := range r.st.ColumnCount() {
-			out.Value(r.st.Column(i))
+			v := r.st.Column(i)
+			if size := out.Len() + len(v.Bytes()); size > subjects.MaxRequest {
+				out.Rewind(mark)
+				return false, tooLarge(size)
+			}
+			out.Value(v)
 		}
 		if row, err = r.st.Step(); err != nil {
 			out.Rewind(mark)
@@ -161,6 +166,11 @@ func (r *Rows) Page(out *subjects.Results, limit int) (more bool, err error) {
 	}
 	r.ahead = row
 	return row, nil
+}
+
+// tooLarge is the error for results that no answer has room for.
+func tooLarge(size int) *subjects.Error {
+	return subjects.Errorf(subjects.CodeTooBig, "the results have %.1f MB or more, an answer %d MB at most: ask for fewer columns or statements at a time, and for parts of large values (substr)", float64(size)/(1<<20), subjects.MaxRequest>>20)
 }
 
 // Types are the declared types of the columns, "" where an expression has none.

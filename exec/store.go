@@ -34,6 +34,8 @@ type Options struct {
 	ID string
 	// Spill makes room for a body too large for a message. Needed on a master.
 	Spill func() (Spill, error)
+	// Reads bound what reads may take of the machine.
+	Reads Reads
 	// Logger gets what the operator should know. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -70,6 +72,8 @@ type Store struct {
 	log    *slog.Logger
 	engine string
 	lock   *os.File
+
+	allowance *engine.Allowance // of all read connections
 
 	mu       sync.RWMutex // guards identity and databases
 	identity Identity
@@ -110,6 +114,9 @@ func Lock(dir string) (release func() error, err error) {
 
 func (s *Store) load() error {
 	if err := s.loadIdentity(); err != nil {
+		return err
+	}
+	if err := s.allow(&s.opts.Reads); err != nil {
 		return err
 	}
 	var err error

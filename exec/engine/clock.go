@@ -40,11 +40,16 @@ func (c *Conn) Counters() (rowID, changes, total int64) {
 // SQLite's default in nothing but what time it is. Overriding the date functions
 // instead would forbid them where SQLite allows them, or the other way round.
 func (c *Conn) registerClock() error {
+	c.st.vfs.FxCurrentTime = callback(currentTime)
+	c.st.vfs.FxCurrentTimeInt64 = callback(currentTimeInt64)
+	return c.registerFiles()
+}
+
+// registerFiles gives the connection's own file system to SQLite.
+func (c *Conn) registerFiles() error {
 	s := c.st
 	copy(s.vfsName[:], fmt.Sprintf("snapdb-%x\x00", address(s)))
 	s.vfs.FzName = address(&s.vfsName)
-	s.vfs.FxCurrentTime = callback(currentTime)
-	s.vfs.FxCurrentTimeInt64 = callback(currentTimeInt64)
 	if rc := lib.Xsqlite3_vfs_register(c.tls, address(&s.vfs), 0); rc != lib.SQLITE_OK {
 		return fmt.Errorf("register file system: result code %d", rc)
 	}

@@ -21,6 +21,8 @@ type Options struct {
 	// Trusted turns the guards off and allows VACUUM and one attached database.
 	// For files that are not replicated.
 	Trusted bool
+	// Allowance bounds what a reader takes of the machine; nil: nothing does.
+	Allowance *Allowance
 	// Statements is how many prepared statements are kept, StatementBytes how much
 	// memory they may take. 0: 512 and 16 MiB.
 	Statements     int
@@ -33,6 +35,8 @@ type Conn struct {
 	tls     *libc.TLS
 	db      uintptr
 	trusted bool
+
+	budget *budget // nil without an allowance
 
 	st   *state
 	life sync.Mutex // held to free st, and by Interrupt to use it
@@ -73,6 +77,10 @@ func Open(path string, o Options) (*Conn, error) {
 	c.st = at[state](p)
 	c.st.vfs = files
 	c.stmts.init(o)
+	if o.ReadOnly && o.Allowance != nil {
+		c.budget = &budget{Allowance: o.Allowance}
+		budgets.Store(c.tls, c.budget)
+	}
 	if err := c.open(path, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), c.Close())
 	}
@@ -85,6 +93,12 @@ func (c *Conn) open(path string, o Options) error {
 	if o.ReadOnly {
 		flags |= lib.SQLITE_OPEN_READONLY
 		cacheKiB = readerCacheKiB
+		if c.budget != nil {
+			if err := c.watchFiles(o.Allowance); err != nil {
+				return err
+			}
+			vfs = c.st.vfs.FzName
+		}
 	} else {
 		flags |= lib.SQLITE_OPEN_READWRITE | lib.SQLITE_OPEN_CREATE
 		if err := c.registerClock(); err != nil {
@@ -184,6 +198,10 @@ func (c *Conn) Close() error {
 	free(c.tls, address(c.st))
 	c.st = nil
 	c.life.Unlock()
+	if c.budget != nil {
+		budgets.Delete(c.tls)
+		c.budget.memory.Add(-c.budget.mine) // what it has left, if anything
+	}
 	c.tls.Close()
 	return err
 }
@@ -203,6 +221,9 @@ var setup = sync.OnceValues(func() (files lib.Tsqlite3_vfs, err error) {
 	}
 	tls := libc.NewTLS()
 	defer tls.Close()
+	if err := countMemory(tls); err != nil {
+		return files, err
+	}
 	if rc := lib.Xsqlite3_initialize(tls); rc != lib.SQLITE_OK {
 		return files, fmt.Errorf("initialize SQLite: result code %d", rc)
 	}

@@ -111,6 +111,9 @@ func (c *Conn) failure(rc int32) error {
 	if d := c.st.auth.broken.take(); d != nil {
 		return d
 	}
+	if e := c.budget.refused(rc); e != nil {
+		return e
+	}
 	e := &Error{Code: int(rc), Offset: -1}
 	message := lib.Xsqlite3_errstr(c.tls, rc)
 	if code := lib.Xsqlite3_extended_errcode(c.tls, c.db); code&0xff == rc&0xff {

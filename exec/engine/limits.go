@@ -52,6 +52,9 @@ func (c *Conn) SetDeadline(t time.Time) {
 func (c *Conn) BeginRequest() {
 	c.EndRequest()
 	c.st.maxRowID = false
+	if c.budget != nil {
+		c.budget.spent = nil
+	}
 }
 
 // EndRequest lets the statements by which a request is closed or undone run to

@@ -23,12 +23,17 @@ type state struct {
 	expired  bool   // the deadline, not Interrupt, stopped the last statement
 	deadline int64  // nanoseconds since started, 0 for none
 
+	spills spillState // of a reader
+
 	auth  authState
 	out   [4]uintptr // results of C calls, by address
 	empty byte       // what an empty text or blob points to
 }
 
-const stateSize = int(unsafe.Sizeof(state{}))
+const (
+	stateSize      = int(unsafe.Sizeof(state{}))
+	memMethodsSize = int(unsafe.Sizeof(lib.Tsqlite3_mem_methods{}))
+)
 
 // at gives a Go view of C memory.
 func at[T any](p uintptr) *T { return *(**T)(unsafe.Pointer(&p)) }
@@ -39,6 +44,10 @@ func address[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
 // callback gives C code a way to call f, which must be declared at package level
 // (a closure has state that C would not keep alive).
 func callback[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&struct{ f F }{f})) }
+
+// function is the other way round: it gives Go a way to call what callback, or the
+// translation of SQLite to Go, has made of a function.
+func function[F any](p uintptr) F { return *(*F)(unsafe.Pointer(&struct{ p uintptr }{p})) }
 
 // view is the text of a C string without copying it: valid as long as the C
 // memory is.

@@ -202,7 +202,8 @@ func (s *Stmt) describe() {
 }
 
 // Column is the value of column i of the current row. The bytes of a text or blob
-// are SQLite's own: valid until the next Step, Reset or Close.
+// are SQLite's own: valid until the next Step, Reset or Close. Without the memory for
+// them it is empty, and the next Step says so.
 func (s *Stmt) Column(i int) subjects.Value {
 	tls, col := s.c.tls, int32(i)
 	switch lib.Xsqlite3_column_type(tls, s.h, col) {
@@ -212,11 +213,14 @@ func (s *Stmt) Column(i int) subjects.Value {
 		return subjects.RealValue(lib.Xsqlite3_column_double(tls, s.h, col))
 	case lib.SQLITE_TEXT:
 		p := lib.Xsqlite3_column_text(tls, s.h, col)
+		if p == 0 {
+			return subjects.TextBytes(nil)
+		}
 		return subjects.TextBytes(bytesAt(p, int(lib.Xsqlite3_column_bytes(tls, s.h, col))))
 	case lib.SQLITE_BLOB:
 		p := lib.Xsqlite3_column_blob(tls, s.h, col)
 		n := int(lib.Xsqlite3_column_bytes(tls, s.h, col))
-		if n == 0 {
+		if p == 0 || n == 0 {
 			return subjects.BlobValue(nil)
 		}
 		return subjects.BlobValue(bytesAt(p, n))
