@@ -93,7 +93,7 @@ func (m *Master) enter(d door, r micro.Request, answer reply) {
 		answer = m.recorded(who, audit.Event{Action: d.subject, Target: about(r.Data())}, answer)
 	}
 	if refused != nil {
-		m.serve(answer, func() { respondError(answer, refused) })
+		m.serve(who, answer, func() { respondError(answer, refused) })
 		return
 	}
 	d.handle(&demand{who, r.Subject(), r.Headers(), r.Data()}, answer)
@@ -109,7 +109,7 @@ type demand struct {
 
 // behind makes a door whose requests are answered in goroutines of their own.
 func (m *Master) behind(handle func(r *demand, answer reply)) func(r *demand, answer reply) {
-	return func(r *demand, answer reply) { m.serve(answer, func() { handle(r, answer) }) }
+	return func(r *demand, answer reply) { m.serve(r.who, answer, func() { handle(r, answer) }) }
 }
 
 // serviceVersion is what `nats micro ls` shows; it follows the wire format.
@@ -142,7 +142,7 @@ func (m *Master) request(r *demand, writes bool, answer reply) {
 	}
 	answer = m.auditSQL(r.who, req, answer)
 	if err := r.who.uses(req.DB); err != nil {
-		m.serve(answer, func() { respondError(answer, err) })
+		m.serve(r.who, answer, func() { respondError(answer, err) })
 		return
 	}
 	if stmts := statements(req); writes && r.who.may(access.Write) == nil && req.Session == "" && req.More == "" && exec.LooksLikeWrite(stmts[0].SQL) {
@@ -151,8 +151,8 @@ func (m *Master) request(r *demand, writes bool, answer reply) {
 			return
 		}
 	}
-	limit := deadline(req, readPatience)
-	m.serve(answer, func() { m.handle(m.ctx, r.who, req, writes, limit, answer) })
+	limit := m.reader.deadline(req)
+	m.serve(r.who, answer, func() { m.handle(m.ctx, r.who, req, writes, limit, answer) })
 }
 
 // maxRequests is how many requests are in service at a time, those that only
@@ -160,9 +160,16 @@ func (m *Master) request(r *demand, writes bool, answer reply) {
 // master is busy.
 const maxRequests = 4096
 
-// serve answers a request in another goroutine.
-func (m *Master) serve(answer reply, job func()) {
-	if !m.crew.do(job) {
+// serve answers a request in another goroutine. Of those that can be answered at a time
+// a user has half.
+func (m *Master) serve(who *caller, answer reply, job func()) {
+	user := who.name()
+	if !m.served.try(user) {
+		respondError(answer, subjects.Errorf(subjects.CodeBusy, "%d requests of %s are being answered already: wait for answers before asking more", m.served.most, user))
+		return
+	}
+	if !m.crew.do(func() { defer m.served.give(user); job() }) {
+		m.served.give(user)
 		respondError(answer, subjects.Errorf(subjects.CodeBusy, "the master is stopping, or answers %d requests already: try again", maxRequests))
 	}
 }
@@ -344,7 +351,7 @@ func (h *handler) atomic(stmts []subjects.Stmt) error {
 	if h.session != nil {
 		counters = h.session.counters
 	}
-	at, err := h.m.reader.query(h.ctx, d, stmts, counters, h.limit, &h.out)
+	at, err := h.m.reader.query(h.ctx, h.who.name(), d, stmts, counters, h.limit, &h.out)
 	if err == nil {
 		h.outcome.position = at
 		return nil
@@ -542,7 +549,7 @@ func (h *handler) command(cmd exec.Command) error {
 	if err != nil {
 		return err
 	}
-	h.outcome.position, err = h.m.reader.show(h.ctx, d, cmd, h.limit, &h.out)
+	h.outcome.position, err = h.m.reader.show(h.ctx, h.who.name(), d, cmd, h.limit, &h.out)
 	return err
 }
 
@@ -581,7 +588,7 @@ func (h *handler) transactional(verb exec.Verb) error {
 		if err != nil {
 			return err
 		}
-		s.tx = newTransaction(w, s.counters)
+		s.tx = newTransaction(w, h.who.name(), s.counters)
 		s.tx.rule = h.req.Ack
 		if verb == exec.BeginImmediate {
 			if err := s.tx.acquire(h.ctx, h.limit); err != nil {

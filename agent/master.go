@@ -52,6 +52,8 @@ type MasterOptions struct {
 	// DiskReserve is the free space in bytes below which writes are refused;
 	// 0: DefaultDiskReserve.
 	DiskReserve uint64
+	// Reads bound what reads may take of the machine.
+	Reads Reads
 	// FreeBytes measures free space; nil: exec.FreeBytes. Tests fill disks here.
 	FreeBytes func(dir string) (uint64, error)
 	// Sign is the key with which the log, heads, commands and answers to joins are signed;
@@ -123,8 +125,9 @@ type Master struct {
 	reader      *reader
 	sessions    sessions
 	services    []micro.Service
-	crew        *crew // answers requests
-	admitter    *crew // answers joins, whatever load the others are under
+	crew        *crew   // answers requests
+	served      *shares // of those
+	admitter    *crew   // answers joins, whatever load the others are under
 
 	ctx    context.Context // ends when the master stops
 	cancel context.CancelCauseFunc
@@ -173,6 +176,7 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 			o.LogKeep = min(o.LogKeep, o.MaxLogBytes/2)
 		}
 	}
+	o.Reads.usual()
 	if o.FreeBytes == nil {
 		o.FreeBytes = exec.FreeBytes
 	}
@@ -185,7 +189,7 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 	wire := newLogWire()
 	m := &Master{opts: o, log: slog.New(teeHandler{o.Logger.Handler(), wire.handler()}), wire: wire, host: &machine{dir: o.Dir}, boot: randomID(), started: time.Now(),
 		writers: map[string]*writer{}, sessions: sessions{open: map[string]*session{}}, failed: make(chan error, 1), stopped: make(chan struct{}),
-		catalog: make(chan struct{}, 1), crew: newCrew(maxRequests), admitter: newCrew(maxJoins)}
+		catalog: make(chan struct{}, 1), crew: newCrew(maxRequests), served: newShares(maxRequests / 2), admitter: newCrew(maxJoins)}
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err := m.start(ctx); err != nil {
 		m.unstarted = true
@@ -197,7 +201,7 @@ func StartMaster(ctx context.Context, o MasterOptions) (*Master, error) {
 func (m *Master) start(ctx context.Context) error {
 	var err error
 	m.store, err = exec.Open(m.opts.Dir, exec.Options{Role: exec.RoleMaster, Logger: m.log,
-		Spill: m.spill})
+		Spill: m.spill, Reads: m.opts.Reads.of(func() (uint64, error) { return m.opts.FreeBytes(m.opts.Dir) }, m.opts.DiskReserve)})
 	if err != nil {
 		return err
 	}
@@ -319,7 +323,7 @@ func (m *Master) open(ctx context.Context, ill map[*exec.Database]*illness) erro
 	if err != nil {
 		return err
 	}
-	m.reader = newReader(m.store)
+	m.reader = newReader(m.store, m.opts.Reads)
 	m.fleet = newFleet(m, enrolled)
 	for _, d := range m.store.Databases() {
 		is := ill[d]

@@ -12,22 +12,18 @@ import (
 
 // Limits of reads.
 const (
-	// readPatience is the time limit of a read that names none.
-	readPatience = 30 * time.Second
-	// maxPatience is the longest time limit a request may ask for.
+	// maxPatience is the longest time limit a write may ask for.
 	maxPatience = 10 * time.Minute
 	// cursorLife is how long an unfinished result waits to be gone on with.
 	cursorLife = 30 * time.Second
-	// maxCursors bounds the unfinished results of one database: each holds one of
-	// its read connections, and some must be left for others. Beyond it the one
-	// that was left alone longest is given up.
-	maxCursors = 12
 )
 
 // reader answers read requests from a node's own copies, the same way on the
 // master and on a slave.
 type reader struct {
-	store *exec.Store
+	store  *exec.Store
+	limits Reads
+	shares *shares // of read connections
 
 	mu      sync.Mutex
 	cursors map[string]*cursor
@@ -37,6 +33,7 @@ type reader struct {
 // cursor is a result cut at a page, waiting for the client to ask for more.
 type cursor struct {
 	db    *exec.Database
+	who   string // whose it is; "": nobody knows
 	snap  *exec.Snapshot
 	rows  *exec.Rows
 	timer *time.Timer
@@ -44,8 +41,29 @@ type cursor struct {
 	at    uint64
 }
 
-func newReader(store *exec.Store) *reader {
-	return &reader{store: store, cursors: map[string]*cursor{}}
+func newReader(store *exec.Store, limits Reads) *reader {
+	return &reader{store: store, limits: limits, shares: newShares(limits.Connections / 2), cursors: map[string]*cursor{}}
+}
+
+// deadline is when a read must be answered.
+func (r *reader) deadline(req *subjects.Request) time.Time {
+	limit := r.limits.Time
+	if req.TimeoutMS > 0 {
+		limit = min(time.Duration(req.TimeoutMS)*time.Millisecond, r.limits.Longest)
+	}
+	return time.Now().Add(limit)
+}
+
+// snapshot opens a snapshot for a user; whoever closes it gives it back to his share.
+func (r *reader) snapshot(ctx context.Context, who string, db *exec.Database, limit time.Time, counters subjects.Counters) (*exec.Snapshot, error) {
+	if err := r.shares.take(ctx, who, limit); err != nil {
+		return nil, err
+	}
+	snap, err := db.Read(ctx, limit, counters)
+	if err != nil {
+		r.shares.give(who)
+	}
+	return snap, err
 }
 
 // statements are the statements of a request in one form.
@@ -56,7 +74,7 @@ func statements(r *subjects.Request) []subjects.Stmt {
 	return []subjects.Stmt{{SQL: r.SQL, Args: r.Args}}
 }
 
-// deadline is when a request must be answered.
+// deadline is when a write must be answered.
 func deadline(r *subjects.Request, patience time.Duration) time.Time {
 	if r.TimeoutMS > 0 {
 		patience = min(time.Duration(r.TimeoutMS)*time.Millisecond, maxPatience)
@@ -64,11 +82,11 @@ func deadline(r *subjects.Request, patience time.Duration) time.Time {
 	return time.Now().Add(patience)
 }
 
-// query executes the statements of a read on database db and returns the
+// query executes the statements of a user's read on database db and returns the
 // position it has seen. counters are what the session sees in
 // last_insert_rowid() and its kin.
-func (r *reader) query(ctx context.Context, db *exec.Database, stmts []subjects.Stmt, counters subjects.Counters, limit time.Time, out *subjects.Results) (uint64, error) {
-	snap, err := db.Read(ctx, limit, counters)
+func (r *reader) query(ctx context.Context, who string, db *exec.Database, stmts []subjects.Stmt, counters subjects.Counters, limit time.Time, out *subjects.Results) (uint64, error) {
+	snap, err := r.snapshot(ctx, who, db, limit, counters)
 	if err != nil {
 		return 0, err
 	}
@@ -83,19 +101,21 @@ func (r *reader) query(ctx context.Context, db *exec.Database, stmts []subjects.
 			rows.Close()
 		}
 		snap.Close()
+		r.shares.give(who)
 		return at, err
 	}
-	out.EndMore(rows.Types(), r.keep(&cursor{db: db, snap: snap, rows: rows, at: at}))
+	out.EndMore(rows.Types(), r.keep(&cursor{db: db, who: who, snap: snap, rows: rows, at: at}))
 	return at, nil
 }
 
 // show executes SHOW TABLES, SHOW CHECKSUM, DESCRIBE and SHOW CREATE TABLE. The
 // position is exactly that of what is shown: a checksum means nothing without it.
-func (r *reader) show(ctx context.Context, db *exec.Database, cmd exec.Command, limit time.Time, out *subjects.Results) (uint64, error) {
-	snap, err := db.Read(ctx, limit, subjects.Counters{})
+func (r *reader) show(ctx context.Context, who string, db *exec.Database, cmd exec.Command, limit time.Time, out *subjects.Results) (uint64, error) {
+	snap, err := r.snapshot(ctx, who, db, limit, subjects.Counters{})
 	if err != nil {
 		return 0, err
 	}
+	defer r.shares.give(who)
 	defer snap.Close()
 	return snap.Position().Number, snap.Show(ctx, cmd, out)
 }
@@ -107,26 +127,35 @@ func (r *reader) keep(c *cursor) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		c.close()
+		r.giveUp(c)
 		return ""
 	}
-	r.makeRoom(c.db)
+	r.makeRoom(c)
 	token := randomID()
 	r.cursors[token] = c
 	c.timer = time.AfterFunc(cursorLife, func() {
 		if c := r.take(token); c != nil {
-			c.close()
+			r.giveUp(c)
 		}
 	})
 	return token
 }
 
-// makeRoom gives up the result of a database that was left alone longest, if it
-// has as many as it may. r.mu is held.
-func (r *reader) makeRoom(db *exec.Database) {
+// makeRoom gives up the result that was left alone longest, of the same user if he has
+// as many as he may, and of the same database if that has. Each holds a read connection,
+// of which a quarter is left for others. r.mu is held.
+func (r *reader) makeRoom(c *cursor) {
+	if c.who != "" {
+		r.bound(max(1, r.shares.most*3/4), func(o *cursor) bool { return o.who == c.who })
+	}
+	r.bound(max(1, r.limits.Connections*3/4), func(o *cursor) bool { return o.db == c.db })
+}
+
+// bound gives up the oldest of the results that match, if there are as many as most.
+func (r *reader) bound(most int, match func(*cursor) bool) {
 	n, oldest := 0, ""
 	for token, c := range r.cursors {
-		if c.db != db {
+		if !match(c) {
 			continue
 		}
 		n++
@@ -134,11 +163,11 @@ func (r *reader) makeRoom(db *exec.Database) {
 			oldest = token
 		}
 	}
-	if n >= maxCursors {
+	if n >= most {
 		c := r.cursors[oldest]
 		delete(r.cursors, oldest)
 		c.timer.Stop()
-		c.close()
+		r.giveUp(c)
 	}
 }
 
@@ -150,19 +179,21 @@ func (r *reader) take(token string) *cursor {
 	return c
 }
 
-// close gives up a cursor that was kept. Its statement may only be touched while
+// giveUp gives up a cursor that was kept. Its statement may only be touched while
 // nobody can take the snapshot away.
-func (c *cursor) close() {
+func (r *reader) giveUp(c *cursor) {
 	if err := c.snap.Resume(); err != nil {
+		r.shares.give(c.who)
 		return // the database is closed, and everything with it
 	}
-	c.end()
+	r.end(c)
 }
 
 // end gives up a cursor that is being read.
-func (c *cursor) end() {
+func (r *reader) end(c *cursor) {
 	c.rows.Close()
 	c.snap.Close()
+	r.shares.give(c.who)
 }
 
 // more goes on with a result that was cut.
@@ -173,6 +204,7 @@ func (r *reader) more(ctx context.Context, token string, limit time.Time, out *s
 	}
 	c.timer.Stop()
 	if err := c.snap.Resume(); err != nil {
+		r.shares.give(c.who)
 		return 0, fmt.Errorf("go on reading: %w", err)
 	}
 	c.snap.SetDeadline(limit)
@@ -180,7 +212,7 @@ func (r *reader) more(ctx context.Context, token string, limit time.Time, out *s
 	more, err := c.rows.Page(out, exec.PageBytes)
 	release()
 	if err != nil {
-		c.end()
+		r.end(c)
 		return c.at, fmt.Errorf("go on reading: %w", because(ctx, err))
 	}
 	if more {
@@ -189,7 +221,7 @@ func (r *reader) more(ctx context.Context, token string, limit time.Time, out *s
 	}
 	out.SetMS(float64(c.rows.Spent().Microseconds()) / 1000)
 	out.End(c.rows.Types(), 0, 0)
-	c.end()
+	r.end(c)
 	return c.at, nil
 }
 
@@ -200,7 +232,7 @@ func (r *reader) close() {
 	r.closed = true
 	for token, c := range r.cursors {
 		c.timer.Stop()
-		c.close()
+		r.giveUp(c)
 		delete(r.cursors, token)
 	}
 }

@@ -129,7 +129,8 @@ func (s *sessions) sweep(now time.Time, p patience) {
 // write; until then it reads from a snapshot.
 type transaction struct {
 	w        *writer
-	call     *call // by which it takes the writer
+	who      string // its user; "": nobody knows
+	call     *call  // by which it takes the writer
 	counters subjects.Counters
 	rule     subjects.Ack // last named by its client
 	began    time.Time
@@ -159,8 +160,8 @@ type step struct {
 	done chan struct{}
 }
 
-func newTransaction(w *writer, counters subjects.Counters) *transaction {
-	return &transaction{w: w, counters: counters, began: time.Now(), steps: make(chan *step), over: make(chan struct{})}
+func newTransaction(w *writer, who string, counters subjects.Counters) *transaction {
+	return &transaction{w: w, who: who, counters: counters, began: time.Now(), steps: make(chan *step), over: make(chan struct{})}
 }
 
 // acquire takes the writer, waiting for those who came before.
@@ -201,7 +202,7 @@ func (t *transaction) acquire(ctx context.Context, limit time.Time) error {
 func (t *transaction) read(ctx context.Context, sql string, args []subjects.Value, limit time.Time, out *subjects.Results) (exec.Used, error) {
 	first := t.snap == nil
 	if first {
-		snap, err := t.w.db.Read(ctx, limit, t.counters)
+		snap, err := t.w.m.reader.snapshot(ctx, t.who, t.w.db, limit, t.counters)
 		if err != nil {
 			return exec.Used{}, err
 		}
@@ -264,6 +265,7 @@ func (t *transaction) dropSnapshot() {
 	if t.snap != nil {
 		t.snap.Close()
 		t.snap = nil
+		t.w.m.reader.shares.give(t.who)
 	}
 }
 

@@ -51,6 +51,8 @@ type SlaveOptions struct {
 	Token string
 	// Labels are shown with the node and select it for commands.
 	Labels map[string]string
+	// Reads bound what reads may take of the machine.
+	Reads Reads
 	// Power powers the machine off on command; nil: such commands are refused.
 	Power Power
 	// Wallpaper is the desktop of the user as whom this runs; nil: there is none.
@@ -147,6 +149,7 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 			return nil, err
 		}
 	}
+	o.Reads.usual()
 	s := &Slave{
 		o: o, boot: randomID(), started: time.Now(), changed: make(chan struct{}, 1), done: make(chan struct{}),
 		copies: map[uint64]*lane{}, gaps: map[uint64]uint64{}, heals: map[uint64]heals{}, unbuilt: map[string]error{}, wire: newLogWire(), crew: newCrew(maxQueries), lanes: newCrew(math.MaxInt),
@@ -154,7 +157,8 @@ func StartSlave(ctx context.Context, o SlaveOptions) (*Slave, error) {
 	}
 	s.log = slog.New(teeHandler{o.Logger.Handler(), s.wire.handler()})
 	var err error
-	s.store, err = exec.Open(o.Dir, exec.Options{Role: exec.RoleSlave, ID: o.ID, Logger: s.log})
+	s.store, err = exec.Open(o.Dir, exec.Options{Role: exec.RoleSlave, ID: o.ID, Logger: s.log,
+		Reads: o.Reads.of(func() (uint64, error) { return exec.FreeBytes(o.Dir) }, DefaultDiskReserve)})
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +181,7 @@ func (s *Slave) begin() error {
 		s.id = newNodeID()
 	}
 	s.log = s.log.With("node", s.id)
-	s.reader = newReader(s.store)
+	s.reader = newReader(s.store, s.o.Reads)
 	var err error
 	if s.known, err = openCredentials(s.o.Dir, s.o.Token); err != nil {
 		return err

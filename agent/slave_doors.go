@@ -60,7 +60,7 @@ func (s *Slave) answer(r micro.Request) {
 		respondError(reply, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
 		return
 	}
-	limit := deadline(req, readPatience)
+	limit := s.reader.deadline(req)
 	taken := s.crew.do(func() {
 		ctx, end := context.WithDeadlineCause(s.life, limit, errTooLong)
 		defer end()
@@ -145,7 +145,7 @@ func (q *nodeQuery) read(stmts []subjects.Stmt) error {
 	if err != nil {
 		return err
 	}
-	q.position, err = q.s.reader.query(q.ctx, d, stmts, subjects.Counters{}, q.limit, &q.out)
+	q.position, err = q.s.reader.query(q.ctx, "", d, stmts, subjects.Counters{}, q.limit, &q.out)
 	q.s.lane(d).damage(err)
 	return err
 }
@@ -196,7 +196,7 @@ func (q *nodeQuery) command(cmd exec.Command) error {
 		q.db = d.Name()
 		return nil
 	}
-	q.position, err = q.s.reader.show(q.ctx, d, cmd, q.limit, &q.out)
+	q.position, err = q.s.reader.show(q.ctx, "", d, cmd, q.limit, &q.out)
 	q.s.lane(d).damage(err)
 	return err
 }

@@ -84,6 +84,14 @@ func (c *caller) scope(name string) string {
 	return c.User + "/" + name
 }
 
+// name is by whom shares are counted; "" in an open cluster, where nobody is sure who asks.
+func (c *caller) name() string {
+	if c == nil || c.open || c.node != "" {
+		return ""
+	}
+	return c.User
+}
+
 // by is who gives a command: whoever the client says it is, where nobody knows.
 func (c *caller) by(said string) string {
 	if c.open {

@@ -1,0 +1,56 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/snapdb/snapdb/agent"
+	"github.com/snapdb/snapdb/subjects"
+)
+
+// A viewer who asks more than a node can do keeps nobody else waiting for their turn.
+func TestEndlessReadsOfOneUserLeaveRoomForOthers(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true, Reads: agent.Reads{Connections: 4, Longest: time.Minute}})
+	c.do("", "CREATE DATABASE a")
+	c.do("a", "CREATE TABLE t (x)")
+	hostile := c.addUser(subjects.UserRequest{User: "hostile", Role: "viewer"})
+	viewer := c.addUser(subjects.UserRequest{User: "viewer", Role: "viewer"})
+	writer := c.addUser(subjects.UserRequest{User: "writer", Role: "writer"})
+
+	const endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT max(i) FROM n"
+	hopeless, enough := context.WithCancel(testContext(t))
+	var clients sync.WaitGroup
+	for range 64 {
+		clients.Go(func() {
+			_, err := hostile.Query(hopeless, &subjects.Request{DB: "a", SQL: endless, TimeoutMS: 3_600_000})
+			if hopeless.Err() == nil {
+				t.Errorf("an endless read ended: %v", err)
+			}
+		})
+	}
+	// Two read, the others wait for them.
+	late := &subjects.Request{DB: "a", SQL: "SELECT 1", TimeoutMS: 100}
+	until(t, "the viewer has his share", func() bool {
+		resp, err := hostile.Query(testContext(t), late)
+		var refused *subjects.Error
+		return errors.As(err, &refused) && refused.Code == subjects.CodeBusy || resp != nil && resp.Error != nil && resp.Error.Code == subjects.CodeBusy
+	})
+	for range 3 {
+		if resp, err := writer.Exec(testContext(t), &subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (1)"}); err != nil || resp.Error != nil {
+			t.Fatalf("a write: %v, %v", resp, err)
+		}
+		if resp, err := viewer.Query(testContext(t), &subjects.Request{DB: "a", SQL: "SELECT count(*) FROM t"}); err != nil || resp.Error != nil {
+			t.Fatalf("a read: %v, %v", resp, err)
+		}
+		if _, err := viewer.Info(testContext(t)); err != nil {
+			t.Fatalf("how the cluster is: %v", err)
+		}
+	}
+	enough()
+	c.stopMaster() // ends the reads
+	clients.Wait()
+}
