@@ -109,3 +109,24 @@ func (s *Server) endByID(subject string) handler {
 		return s.passAccess(w, r, subject, subjects.CredentialRequest{ID: r.PathValue("id")}, http.StatusOK)
 	}
 }
+
+// mostAudit is how many entries of the audit record one answer has.
+const mostAudit = 1000
+
+// getAudit lists entries of the audit record, the newest first.
+func (s *Server) getAudit(w http.ResponseWriter, r *http.Request) error {
+	p := readParameters(r, "who", "action", "target", "outcome", "before", "limit")
+	q := subjects.AuditRequest{
+		Who: p.text("who"), Action: p.text("action"), Target: p.text("target"), Outcome: p.text("outcome"),
+		Before: p.number("before", 0, 1<<53, 0), Limit: int(p.number("limit", 1, mostAudit, 100)),
+	}
+	if p.err != nil {
+		return p.err
+	}
+	return s.passCommand(w, r, subjects.AuditList, &q, http.StatusOK)
+}
+
+// verifyAudit has the audit record proven.
+func (s *Server) verifyAudit(w http.ResponseWriter, r *http.Request) error {
+	return s.passAccess(w, r, subjects.AuditVerify, nothing{}, http.StatusOK)
+}

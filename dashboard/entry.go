@@ -129,7 +129,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, page func(http.Re
 // logout ends the session of a browser.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	if cookie, err := r.Cookie(s.cookieName()); err == nil {
-		if err := s.o.Access.Logout(cookie.Value); err != nil && !isForbidden(err) {
+		if err := s.o.Access.Logout(cookie.Value, r.RemoteAddr); err != nil && !isForbidden(err) {
 			return err
 		}
 	}

@@ -40,7 +40,9 @@ func (s *Server) panelPages() []webPage {
 		{"node", "/nodes/{id}", "Node", forViewers, "", []string{"chart", "loglist"}},
 	}
 	if s.o.Access != nil {
-		pages = append(pages, webPage{"access", "/access", "Access", forViewers, "access", []string{"access"}})
+		pages = append(pages,
+			webPage{"access", "/access", "Access", forViewers, "access", []string{"access"}},
+			webPage{"audit", "/audit", "Audit", forAdmins, "audit", []string{"access"}})
 	}
 	return pages
 }
@@ -62,6 +64,7 @@ type view struct {
 	Insecure      bool
 	User, Role    string // of who looks; "" in an open cluster
 	Limited       bool   // to some databases
+	Held          string // why the page is not shown
 }
 
 // pages serves the pages and what they load.
@@ -80,6 +83,9 @@ func (s *Server) pages() error {
 	}
 	// What is left of the address of a node without the node.
 	s.mux.Handle("GET /nodes", http.RedirectHandler("/", http.StatusFound))
+	if s.refusal, err = s.webPage(webPage{name: "refused", title: "Not allowed"}, http.StatusForbidden); err != nil {
+		return err
+	}
 	missing, err := s.webPage(webPage{name: "missing", title: "Not here"}, http.StatusNotFound)
 	if err != nil {
 		return err
@@ -108,6 +114,7 @@ func (s *Server) webPage(p webPage, status int) (handler, error) {
 		v := view{Name: p.name, Title: p.title, Styles: p.styles, Pages: links, NATS: s.o.NATS, Version: s.o.Version, Secured: s.o.Access != nil, Insecure: s.o.Insecure}
 		if who := visitorOf(r.Context()); who.name != "" {
 			v.User, v.Role, v.Limited = who.User, who.Role, who.limited()
+			v.Held = heldOf(r.Context())
 		}
 		if p.name == "node" {
 			v.Node = r.PathValue("id")

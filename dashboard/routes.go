@@ -46,7 +46,7 @@ func (s *Server) routes() []route {
 		{"POST", apiRoot + "/commands/{id}/cancel", forOperators, s.cancelCommand},
 		{"POST", apiRoot + "/commands/{id}/retry", forOperators, s.retryCommand},
 		{"POST", apiRoot + "/files", forWriters, s.postFile},
-		{"GET", apiRoot + "/files/{digest}", forViewers, s.getFile},
+		{"GET", apiRoot + "/files/{digest}", forOperators, s.getFile},
 		{"GET", apiRoot + "/logs", forViewersOfAll, s.getLogs},
 		{"GET", apiRoot + "/history", forViewers, s.getHistory},
 		{"GET", apiRoot + "/openapi.json", forAnybody, s.getOpenAPI},
@@ -67,6 +67,8 @@ func (s *Server) routes() []route {
 		{"POST", apiRoot + "/access/invitations", forAdmins, s.postInvitations},
 		{"DELETE", apiRoot + "/access/invitations/{id}", forAdmins, s.endByID(subjects.InvitationRevoke)},
 		{"GET", apiRoot + "/access/nodes", forAdmins, s.getNodeKeys},
+		{"GET", apiRoot + "/access/audit", forAdmins, s.getAudit},
+		{"POST", apiRoot + "/access/audit/verify", forAdmins, s.verifyAudit},
 		{"DELETE", apiRoot + "/access/nodes/{id}", forAdmins, s.endByID(subjects.NodeRevoke)},
 	}
 }

@@ -81,6 +81,7 @@ type Server struct {
 	listener net.Listener
 	http     *http.Server
 	mux      *http.ServeMux
+	refusal  handler // a page that says why there is no other
 
 	deaf   []func()        // end the subscriptions
 	ctx    context.Context // ends when the server stops

@@ -25,7 +25,7 @@ type Access interface {
 	// Look says what is left of it, by name, and does not count as a use.
 	Look(name string) (subjects.Who, error)
 	// Logout ends a session.
-	Logout(secret string) error
+	Logout(secret, from string) error
 }
 
 // right is what a route or a page takes. What a request is about, and whether a user may
@@ -187,10 +187,19 @@ func (s *Server) forPerson(need right, h handler) handler {
 		case v.MustChange:
 			http.Redirect(w, r, passwordPath+back, http.StatusSeeOther)
 		default:
-			return refused
+			ctx := context.WithValue(v.in(r.Context()), heldKey{}, refused.Message)
+			return s.refusal(w, r.WithContext(ctx))
 		}
 		return errAnswered
 	}
+}
+
+type heldKey struct{}
+
+// heldOf is why the visitor does not get the page that he wants.
+func heldOf(ctx context.Context) string {
+	why, _ := ctx.Value(heldKey{}).(string)
+	return why
 }
 
 // isForbidden says whether an error is that somebody is not who he says, or may not.

@@ -3,6 +3,7 @@
 package browser_test
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -45,10 +46,28 @@ func newSecuredTab(t testing.TB) *tab {
 // login fills in the form, which must be shown.
 func (b *tab) login(user, password string) {
 	b.t.Helper()
-	b.sees("h1", "Log in")
+	b.arrives("h1", "Log in")
 	b.fill("[name=user]", user)
 	b.fill("[name=password]", password)
 	b.press("Log in")
+}
+
+// arrives is sees for a page that the browser is on its way to: between two there is
+// nothing to ask.
+func (b *tab) arrives(selector, text string) {
+	b.t.Helper()
+	await(b.t, func() string {
+		ctx, cancel := context.WithTimeout(b.ctx, patience)
+		defer cancel()
+		now, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf(`document.readyState === "complete" ? document.querySelector(%q)?.innerText ?? "" : ""`, selector)))
+		if err != nil {
+			return err.Error()
+		}
+		if !strings.Contains(now, text) {
+			return fmt.Sprintf("%s shows %q, not %q", selector, now, text)
+		}
+		return ""
+	})
 }
 
 // cell is the text of the row of a table that begins with a word.
@@ -65,18 +84,18 @@ func TestPeopleLogInAndSeeWhatTheyMayDo(t *testing.T) {
 	b := newSecuredTab(t)
 	b.open(c.url + "/commands")
 	b.login("admin", "not this one")
-	b.sees("[role=alert]", "do not go together")
+	b.arrives("[role=alert]", "do not go together")
 	b.audit("the login")
 	b.login("admin", first)
 	const password = "a few words of mine"
-	b.sees("h1", "Change the password")
+	b.arrives("h1", "Change the password")
 	b.sees(".note", "for one time")
 	b.fill("[name=old]", first)
 	b.fill("[name=new]", password)
 	b.fill("[name=again]", password)
 	b.audit("the password")
 	b.press("Change the password")
-	b.sees("h1", "Commands") // where he wanted to go
+	b.arrives("h1", "Commands") // where he wanted to go
 	b.live()
 
 	// A node comes by the line that the panel shows.
@@ -113,11 +132,12 @@ func TestPeopleLogInAndSeeWhatTheyMayDo(t *testing.T) {
 	v := newSecuredTab(t)
 	v.open(c.url)
 	v.login("vera", once)
-	v.sees("h1", "Change the password")
+	v.arrives("h1", "Change the password")
 	v.fill("[name=old]", once)
 	v.fill("[name=new]", password)
 	v.fill("[name=again]", password)
 	v.press("Change the password")
+	v.arrives("h1", "Nodes")
 	v.row("snap1", "online")
 	v.do(clickTick("snap1"))
 	v.sees("#bulk", "takes the role operator; vera is a viewer")
@@ -150,15 +170,26 @@ func TestPeopleLogInAndSeeWhatTheyMayDo(t *testing.T) {
 		return true;
 	})()`)
 	b.press("End it")
-	v.sees("h1", "Log in")
+	v.arrives("h1", "Log in")
 	if at := eval[string](v, `location.pathname + location.search`); !strings.HasPrefix(at, "/login?next=%2F") {
 		t.Errorf("who was thrown out is at %s", at)
 	}
 
+	// What has been done is on record, for admins only.
+	v.login("vera", password)
+	v.arrives("#connection-word", "Live") // where she was
+	v.open(c.url + "/audit")
+	v.arrives("main", "This page is not for vera")
+	b.open(c.url + "/audit")
+	b.sees("#list", "access.session.close")
+	b.press("Verify")
+	b.sees("#proof", "all as written")
+	b.audit("audit")
+
 	// The admin logs out.
 	b.click(".user summary")
 	b.press("Log out")
-	b.sees("h1", "Log in")
+	b.arrives("h1", "Log in")
 	b.open(c.url + "/logs")
 	b.sees("h1", "Log in")
 }

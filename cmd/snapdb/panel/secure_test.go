@@ -277,12 +277,13 @@ var least = map[string]string{
 	"get /api/v1/databases": "viewer", "post /api/v1/databases": "writer", "delete /api/v1/databases/{name}": "admin", "get /api/v1/databases/{name}/schema": "viewer",
 	"get /api/v1/commands": "viewer", "post /api/v1/commands": "operator", "post /api/v1/commands/preview": "operator", "get /api/v1/commands/{id}": "viewer",
 	"post /api/v1/commands/{id}/cancel": "operator", "post /api/v1/commands/{id}/retry": "operator",
-	"post /api/v1/files": "writer", "get /api/v1/files/{digest}": "viewer",
+	"post /api/v1/files": "writer", "get /api/v1/files/{digest}": "operator",
 	"get /api/v1/access/me": "viewer", "post /api/v1/access/password": "viewer",
 	"get /api/v1/access/users": "admin", "post /api/v1/access/users": "admin", "post /api/v1/access/users/{user}": "admin", "delete /api/v1/access/users/{user}": "admin", "post /api/v1/access/users/{user}/reset": "admin",
 	"get /api/v1/access/tokens": "viewer", "post /api/v1/access/tokens": "viewer", "delete /api/v1/access/tokens/{id}": "viewer",
 	"get /api/v1/access/sessions": "viewer", "delete /api/v1/access/sessions/{id}": "viewer",
 	"get /api/v1/access/invitations": "admin", "post /api/v1/access/invitations": "admin", "delete /api/v1/access/invitations/{id}": "admin",
+	"get /api/v1/access/audit": "admin", "post /api/v1/access/audit/verify": "admin",
 	"get /api/v1/access/nodes": "admin", "delete /api/v1/access/nodes/{id}": "admin",
 }
 
@@ -419,6 +420,19 @@ func (h *house) manage() {
 	var nodes subjects.NodeKeyListResponse
 	if h.do("GET", "/api/v1/access/nodes", "", 200, &nodes); len(nodes.Nodes) != 1 || nodes.Nodes[0].ID != "snap1" {
 		t.Errorf("%+v", nodes)
+	}
+	var record struct {
+		Entries []struct{ Who, Action, Outcome string }
+	}
+	h.do("GET", "/api/v1/access/audit?outcome=ok&limit=1000", "", 200, &record)
+	for _, action := range []string{"login", "access.user.add"} {
+		if !slices.ContainsFunc(record.Entries, func(e struct{ Who, Action, Outcome string }) bool { return e.Action == action }) {
+			t.Errorf("no %s is on record: %+v", action, record.Entries)
+		}
+	}
+	var proof subjects.AuditReport
+	if h.do("POST", "/api/v1/access/audit/verify", "", 200, &proof); proof.Bad != "" || proof.Entries == 0 {
+		t.Errorf("%+v", proof)
 	}
 	if err := h.slaves["snap1"].Stop(t.Context()); err != nil {
 		t.Error(err)

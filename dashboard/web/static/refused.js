@@ -1,0 +1,5 @@
+// Where somebody may not go. The menu and the state of the connection are all it needs.
+
+import { start } from './shell.js';
+
+start();
