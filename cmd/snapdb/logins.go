@@ -88,6 +88,16 @@ func (l *logins) keep(is login) error {
 	return l.write()
 }
 
+// know puts a new fingerprint of a server in the place of an old one.
+func (l *logins) know(server, old, pin string) error {
+	for i := range l.all {
+		if is := &l.all[i]; sameServer(is.Server, server) && is.Pin == old {
+			is.Pin = pin
+		}
+	}
+	return l.write()
+}
+
 // drop forgets a login.
 func (l *logins) drop(server, user string) {
 	l.all = slices.DeleteFunc(l.all, func(is login) bool { return sameServer(is.Server, server) && is.User == user })

@@ -99,7 +99,7 @@ some nodes, 5 denied.`, commands()...)
 // commands are all of the program's commands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), nodeCommand(), commandCommand(), dbCommand(), userCommand(), loginCommand(), logoutCommand(), whoAmICommand(), natsContextCommand(), auditCommand(), benchCommand(), versionCommand(),
+		demoCommand(), masterCommand(), slaveCommand(), sqlCommand(), nodeCommand(), commandCommand(), dbCommand(), userCommand(), loginCommand(), logoutCommand(), whoAmICommand(), natsContextCommand(), authorityCommand(), auditCommand(), benchCommand(), versionCommand(),
 	}
 }
 

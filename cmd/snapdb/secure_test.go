@@ -329,6 +329,14 @@ func (c *securedCluster) restart() {
 	c.state("snap1", "online")
 	c.state("snap2", "online")
 	c.admin.does("sql", "--db", "d", "--ack", "all", "-c", "INSERT INTO t VALUES (3)")
+
+	// The master is another one to who looks at it, but not to who knew it before.
+	now := strings.Fields(c.admin.does("authority", "rotate", "--yes"))[1]
+	c.admin.does("whoami")
+	kept, err := os.ReadFile(filepath.Join(c.admin.home, "snapdb", "logins.json"))
+	if err != nil || now == c.pin || !strings.Contains(string(kept), now) {
+		c.t.Errorf("the fingerprint %s is not kept: %s, %v", now, kept, err)
+	}
 }
 
 // revoke cuts a node off, and then the admin himself.

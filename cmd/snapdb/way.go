@@ -45,6 +45,7 @@ type entry struct {
 	url     string
 	options client.Options
 	pin, ca string
+	kept    *logins // by one of which the master is known; nil: by what was said
 }
 
 // find puts together what the flags say and what was kept by a login.
@@ -68,7 +69,7 @@ func (w *way) find(cmd *cobra.Command) (*entry, error) {
 			e.url = like.Server
 		}
 		if w.pin == "" && w.ca == "" {
-			e.pin, e.ca = like.Pin, like.CA
+			e.pin, e.ca, e.kept = like.Pin, like.CA, kept
 		}
 	}
 	if l != nil && e.options.Secret == "" {
@@ -110,7 +111,29 @@ func (w *way) connect(ctx context.Context, cmd *cobra.Command) (*client.Client, 
 		return nil, err
 	}
 	c, err := client.Connect(ctx, e.url, e.options)
-	return c, e.explain(err)
+	if err != nil {
+		return nil, e.explain(err)
+	}
+	if err := e.learn(c); err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: the master has another fingerprint from now on, which could not be kept: %v\n", err)
+	}
+	return c, nil
+}
+
+// learn takes over the fingerprint of a new authority, which the old one has proven.
+func (e *entry) learn(c *client.Client) error {
+	if e.kept == nil || e.pin == "" {
+		return nil
+	}
+	state, err := c.TLS()
+	if err != nil {
+		return err
+	}
+	now := pki.Issuer(state)
+	if now == "" || now == e.pin {
+		return nil
+	}
+	return e.kept.know(e.url, e.pin, now)
 }
 
 // explain says what to do about an error of connecting.
