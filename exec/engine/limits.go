@@ -18,6 +18,10 @@ const (
 	// maxProgram is the number of instructions one statement may compile to. A
 	// single INSERT with a million rows of ten columns takes half of it.
 	maxProgram = 25_000_000
+
+	// maxPattern is the size of a LIKE or GLOB pattern of a reader in bytes: no time limit
+	// ends one comparison, which takes pattern times value. Writers have SQLite's limit.
+	maxPattern = 1000
 )
 
 // progressOps is after how many instructions a running statement looks whether
@@ -107,6 +111,9 @@ func (c *Conn) setLimits(attached int32) {
 		{lib.SQLITE_LIMIT_WORKER_THREADS, 0},
 	} {
 		lib.Xsqlite3_limit(c.tls, c.db, l[0], l[1])
+	}
+	if c.budget != nil {
+		lib.Xsqlite3_limit(c.tls, c.db, lib.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, maxPattern)
 	}
 	lib.Xsqlite3_progress_handler(c.tls, c.db, progressOps, callback(progress), address(c.st))
 	lib.Xsqlite3_update_hook(c.tls, c.db, callback(updated), address(c.st))

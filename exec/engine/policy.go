@@ -44,6 +44,7 @@ const (
 	ruleReserved
 	ruleSavepoint
 	rulePhysical
+	rulePages
 	ruleStatistics
 )
 
@@ -60,6 +61,7 @@ var ruleText = [...][2]string{
 	ruleReserved:   {"%", "names that begin with " + Reserved + " are reserved"},
 	ruleSavepoint:  {"savepoint %", "names that begin with " + Reserved + " are reserved"},
 	rulePhysical:   {"reading % in a statement that writes", "its content differs between nodes"},
+	rulePages:      {"reading %", "pages hold what is deleted or reserved"},
 	ruleStatistics: {"writing to %", "planner statistics take effect at different times on different nodes; use ANALYZE"},
 }
 
@@ -283,7 +285,9 @@ func (a *authState) read(table, column string) (rule, string) {
 		if !readPragmas[strings.ToLower(table[len("pragma_"):])].allowed {
 			return rulePragma, table[len("pragma_"):]
 		}
-	case strings.EqualFold(table, "dbstat"), strings.EqualFold(table, "sqlite_dbpage"):
+	case strings.EqualFold(table, "sqlite_dbpage"):
+		return rulePages, table
+	case strings.EqualFold(table, "dbstat"):
 	case strings.EqualFold(column, "rootpage") && (table == "sqlite_master" || table == "sqlite_schema"):
 		name = "sqlite_schema.rootpage"
 	default:
