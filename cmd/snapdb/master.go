@@ -25,6 +25,7 @@ func masterCommand() *cobra.Command {
 	var guard protection
 	var printConfig bool
 	var reserveMB, logMB, keepMB int64
+	var reads func() error
 	cmd := &cobra.Command{
 		Use:   "master",
 		Short: "run the master: the broker, and the node that takes all SQL",
@@ -69,6 +70,9 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 			case o.VerifyEvery == 0:
 				o.VerifyEvery = -1 // only when somebody asks
 			}
+			if err := reads(); err != nil {
+				return usageError(err)
+			}
 			o.Ack = rule
 			o.DiskReserve, o.MaxLogBytes = uint64(max(1, reserveMB<<20)), logMB<<20 // 0 is none
 			o.LogKeep = min(keepMB, logMB/2) << 20
@@ -99,6 +103,7 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 	f.DurationVar(&o.SnapshotEvery, "snapshot-every", agent.DefaultSnapshotEvery, "`TIME` after which a database that was changed gets a new snapshot")
 	f.DurationVar(&o.VerifyEvery, "verify-every", agent.DefaultVerifyEvery, "`TIME` after which all nodes compare what they hold of a database that was changed; of one that was not, twelve times as long; 0: only when asked")
 	f.Int64Var(&reserveMB, "disk-reserve", agent.DefaultDiskReserve>>20, "free disk space in `MiB` below which writes are refused")
+	reads = readFlags(f, &o.Reads)
 	guard.flags(cmd)
 	printConfigFlag(f, &printConfig)
 	addCommands(cmd, resetAdminCommand(), rotateCACommand())

@@ -19,6 +19,7 @@ func slaveCommand() *cobra.Command {
 	o := agent.SlaveOptions{Version: version}
 	var token tokenSource
 	var allowPower, printConfig bool
+	var reads func() error
 	cmd := &cobra.Command{
 		Use:   "slave",
 		Short: "run a slave: a node that keeps a copy of every database",
@@ -55,6 +56,9 @@ While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 			if printConfig {
 				return printSettings(cmd)
 			}
+			if err := reads(); err != nil {
+				return usageError(err)
+			}
 			if allowPower {
 				o.Power = power.System()
 			}
@@ -72,6 +76,7 @@ While it runs, any SQLite tool may open <data>/<database>.db read-only.`,
 	token.flags(f)
 	printConfigFlag(f, &printConfig)
 	f.BoolVar(&allowPower, "allow-power", false, "let commands power this machine off and restart it")
+	reads = readFlags(f, &o.Reads)
 	return cmd
 }
 
