@@ -110,3 +110,15 @@ func TestReaderWritesNoMoreTemporaryFilesThanItMay(t *testing.T) {
 		t.Errorf("left in the folder: %v, %v", left, err)
 	}
 }
+
+// One comparison with a pattern takes pattern times value, and no time limit ends it.
+func TestReaderBoundsPatterns(t *testing.T) {
+	c := reader(t, &engine.Allowance{Memory: 64 << 20, AllMemory: 64 << 20, Files: 1 << 20, Room: func() error { return nil }})
+	mustRun(t, c, engine.GuardRead, "SELECT 'x' LIKE printf('%.*c', 1000, '_')")
+	for _, op := range []string{"LIKE", "GLOB"} {
+		var e *engine.Error
+		if _, err := run(c, engine.GuardRead, "SELECT 'x' "+op+" printf('%.*c', 1001, '_')"); !errors.As(err, &e) || !e.SQL() {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+}
