@@ -28,3 +28,17 @@ func TestEveryRouteIsDescribedAndNothingElse(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryRouteAndPageNamesItsRight(t *testing.T) {
+	s := &Server{hub: &hub{}, o: Options{Access: struct{ Access }{}}}
+	for _, r := range s.routes() {
+		if r.right < forAnybody || r.right > forAdmins {
+			t.Errorf("who may %s %s?", r.method, r.path)
+		}
+	}
+	for _, p := range s.panelPages() {
+		if p.right < forViewers || p.right > forAdmins {
+			t.Errorf("who may see page %s?", p.path)
+		}
+	}
+}

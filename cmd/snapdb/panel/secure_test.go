@@ -352,6 +352,22 @@ func TestEveryRouteKeepsToTheRoles(t *testing.T) {
 		t.Errorf("%d %s", status, data)
 	}
 
+	// Pages are kept to as routes are, and whoever may not see one is told why.
+	for path, need := range map[string]string{
+		"/": "viewer", "/sql": "viewer", "/databases": "viewer", "/replication": "viewer", "/commands": "viewer", "/files": "viewer", "/logs": "viewer",
+		"/nodes/snap1": "viewer", "/access": "viewer", "/audit": "admin",
+	} {
+		for rank, role := range ladder {
+			want := map[bool]int{true: 200, false: 403}[rank >= slices.Index(ladder, need)]
+			if role == "" {
+				want = http.StatusSeeOther
+			}
+			if status, _, page := visitors[role].request("GET", path, ""); status != want || want == 403 && !strings.Contains(string(page), "takes the role "+need) {
+				t.Errorf("page %s as %q: %d, want %d", path, role, status, want)
+			}
+		}
+	}
+
 	in.manage()
 	for path, methods := range h.api.Paths {
 		for method := range methods {

@@ -67,7 +67,7 @@ $('verify').addEventListener('click', async () => {
 	try {
 		const r = await post('access/audit/verify');
 		if (r.bad) fail({ code: 'changed', message: r.bad });
-		put($('proof'), !r.bad && h('p', { class: 'small' }, state('done', `${count(r.entries, 'entry', 'entries')}, all as written`), ' The last is number ', number(r.last), ', its hash ', h('code', {}, r.hash.slice(0, 16)), '…'));
+		put($('proof'), !r.bad && h('p', { class: 'small' }, state('done', `${count(r.entries, 'entry', 'entries')}, all as written`), '. The last is number ', number(r.last), ', its hash ', h('code', {}, r.hash.slice(0, 16)), '…'));
 	} catch (err) {
 		fail(err);
 	}
