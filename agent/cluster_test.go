@@ -33,6 +33,7 @@ type cluster struct {
 
 	power   agent.Power      // of slaves started from now on
 	desktop agent.Wallpaper  // likewise
+	reads   agent.Reads      // likewise
 	clients []*client.Client // closed at the end
 
 	// Of a secured cluster.
@@ -163,7 +164,7 @@ func (c *cluster) stopMaster() {
 
 func (c *cluster) startSlave(id string) *agent.Slave {
 	c.t.Helper()
-	o := agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Token: c.token(id), Power: c.power, Wallpaper: c.desktop, Version: "test", Logger: quiet()}
+	o := agent.SlaveOptions{URL: "nats://" + c.opts.Listen, ID: id, Dir: filepath.Join(c.dir, id), Token: c.token(id), Reads: c.reads, Power: c.power, Wallpaper: c.desktop, Version: "test", Logger: quiet()}
 	if c.opts.Sign != nil {
 		o.Trust = []ed25519.PublicKey{c.opts.Sign.Public()}
 	}

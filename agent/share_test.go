@@ -14,7 +14,11 @@ import (
 // A viewer who asks more than a node can do keeps nobody else waiting for their turn.
 func TestEndlessReadsOfOneUserLeaveRoomForOthers(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, agent.MasterOptions{Secure: true, Reads: agent.Reads{Connections: 4, Longest: time.Minute}})
+	reads := agent.Reads{Connections: 4, Longest: time.Minute}
+	c := newCluster(t, agent.MasterOptions{Secure: true, Reads: reads})
+	c.reads = reads
+	c.startSlave("s1")
+	c.untilInSync("s1")
 	c.do("", "CREATE DATABASE a")
 	c.do("a", "CREATE TABLE t (x)")
 	hostile := c.addUser(subjects.UserRequest{User: "hostile", Role: "viewer"})
@@ -24,9 +28,10 @@ func TestEndlessReadsOfOneUserLeaveRoomForOthers(t *testing.T) {
 	const endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT max(i) FROM n"
 	hopeless, enough := context.WithCancel(testContext(t))
 	var clients sync.WaitGroup
-	for range 64 {
+	for i := range 128 {
+		door := []string{subjects.Query, subjects.NodeQuery("s1")}[i%2]
 		clients.Go(func() {
-			_, err := hostile.Query(hopeless, &subjects.Request{DB: "a", SQL: endless, TimeoutMS: 3_600_000})
+			_, err := hostile.Do(hopeless, door, &subjects.Request{DB: "a", SQL: endless, TimeoutMS: 3_600_000})
 			if hopeless.Err() == nil {
 				t.Errorf("an endless read ended: %v", err)
 			}
@@ -34,11 +39,13 @@ func TestEndlessReadsOfOneUserLeaveRoomForOthers(t *testing.T) {
 	}
 	// Two read, the others wait for them.
 	late := &subjects.Request{DB: "a", SQL: "SELECT 1", TimeoutMS: 100}
-	until(t, "the viewer has his share", func() bool {
-		resp, err := hostile.Query(testContext(t), late)
-		var refused *subjects.Error
-		return errors.As(err, &refused) && refused.Code == subjects.CodeBusy || resp != nil && resp.Error != nil && resp.Error.Code == subjects.CodeBusy
-	})
+	for _, door := range []string{subjects.Query, subjects.NodeQuery("s1")} {
+		until(t, "the viewer has his share at "+door, func() bool {
+			_, err := hostile.Do(testContext(t), door, late)
+			var refused *subjects.Error
+			return errors.As(err, &refused) && refused.Code == subjects.CodeBusy
+		})
+	}
 	for range 3 {
 		if resp, err := writer.Exec(testContext(t), &subjects.Request{DB: "a", SQL: "INSERT INTO t VALUES (1)"}); err != nil || resp.Error != nil {
 			t.Fatalf("a write: %v, %v", resp, err)
@@ -46,11 +53,15 @@ func TestEndlessReadsOfOneUserLeaveRoomForOthers(t *testing.T) {
 		if resp, err := viewer.Query(testContext(t), &subjects.Request{DB: "a", SQL: "SELECT count(*) FROM t"}); err != nil || resp.Error != nil {
 			t.Fatalf("a read: %v, %v", resp, err)
 		}
+		if _, err := viewer.QueryNode(testContext(t), "s1", &subjects.Request{DB: "a", SQL: "SELECT count(*) FROM t"}); err != nil {
+			t.Fatalf("a read at a node: %v", err)
+		}
 		if _, err := viewer.Info(testContext(t)); err != nil {
 			t.Fatalf("how the cluster is: %v", err)
 		}
 	}
 	enough()
+	c.stopSlave("s1")
 	c.stopMaster() // ends the reads
 	clients.Wait()
 }

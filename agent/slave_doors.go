@@ -1,13 +1,18 @@
 package agent
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"github.com/nats-io/nkeys"
 
+	"github.com/snapdb/snapdb/broker"
 	"github.com/snapdb/snapdb/exec"
 	"github.com/snapdb/snapdb/subjects"
 )
@@ -60,13 +65,13 @@ func (s *Slave) answer(r micro.Request) {
 		respondError(reply, subjects.Errorf(subjects.CodeBadRequest, "%v", err))
 		return
 	}
-	limit := s.reader.deadline(req)
+	limit, who := s.reader.deadline(req), s.asker(r.Headers())
 	taken := s.crew.do(func() {
 		ctx, end := context.WithDeadlineCause(s.life, limit, errTooLong)
 		defer end()
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		q := nodeQuery{s: s, ctx: ctx, cancel: cancel, req: req, db: req.DB, limit: limit}
+		q := nodeQuery{s: s, who: who, ctx: ctx, cancel: cancel, req: req, db: req.DB, limit: limit}
 		if req.Session != "" {
 			s.asking.Store(&q, nil)
 			defer s.asking.Delete(&q)
@@ -89,6 +94,24 @@ func (s *Slave) answer(r micro.Request) {
 	}
 }
 
+// asker is the user who asks, as the broker of a secured cluster writes it. The panel
+// has a name there that no user can have, and says for whom it asks.
+func (s *Slave) asker(h micro.Headers) string {
+	if s.known.pair == nil {
+		return ""
+	}
+	var c broker.Caller
+	if err := json.Unmarshal([]byte(h.Get(broker.CallerHeader)), &c); err != nil || !c.User() {
+		return ""
+	}
+	name := c.Name
+	if nkeys.IsValidPublicUserKey(name) {
+		name = cmp.Or(h.Get(subjects.HeaderAs), panelUser)
+	}
+	user, _, _ := strings.Cut(name, "#")
+	return user
+}
+
 // onCancel stops what a session is asking this node.
 func (s *Slave) onCancel(msg *nats.Msg) {
 	s.asking.Range(func(key, _ any) bool {
@@ -102,6 +125,7 @@ func (s *Slave) onCancel(msg *nats.Msg) {
 // nodeQuery is one query on a slave's copies.
 type nodeQuery struct {
 	s        *Slave
+	who      string // asks, "" if nobody knows
 	ctx      context.Context
 	cancel   context.CancelCauseFunc // ends ctx
 	req      *subjects.Request
@@ -145,7 +169,7 @@ func (q *nodeQuery) read(stmts []subjects.Stmt) error {
 	if err != nil {
 		return err
 	}
-	q.position, err = q.s.reader.query(q.ctx, "", d, stmts, subjects.Counters{}, q.limit, &q.out)
+	q.position, err = q.s.reader.query(q.ctx, q.who, d, stmts, subjects.Counters{}, q.limit, &q.out)
 	q.s.lane(d).damage(err)
 	return err
 }

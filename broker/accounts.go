@@ -109,7 +109,7 @@ func openHouses(srv *server.Server) (*houses, error) {
 		errs = append(errs, export(master, server.JSApiPrefix+"."+api), users.AddServiceImport(master, APIPrefix+"."+api, server.JSApiPrefix+"."+api))
 	}
 	for _, word := range nodeServices {
-		errs = append(errs, export(master, "node.*."+word), users.AddServiceImport(master, "node.*."+word, ""))
+		errs = append(errs, export(master, "node.*."+word), shared(users, master, "node.*."+word))
 	}
 	errs = append(errs, users.AddServiceImport(master, "$SRV.>", ""))
 	if err := errors.Join(errs...); err != nil {

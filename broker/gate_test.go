@@ -144,7 +144,7 @@ func TestNodesBehindAGate(t *testing.T) {
 	if msg, err := g.doors.Request(subjects.NodeCtl("a"), nil, testPatience); err != nil || !strings.HasPrefix(string(msg.Data), "node.a.ctl") {
 		t.Errorf("%v", err)
 	}
-	if c := g.ask(alice, subjects.NodeQuery("b")); c.Account != broker.UsersAccount {
+	if c := g.ask(alice, subjects.NodeQuery("b")); !c.User() || c.Name != "alice" {
 		t.Errorf("at a node alice is %+v", c)
 	}
 	// What a node says reaches the master and users, and the stream of log lines.
