@@ -69,6 +69,13 @@ func (s *screen) between(before, after string) string {
 	return strings.TrimSpace(s.output[from : s.seen-len(after)])
 }
 
+// shown is all that the screen has shown so far.
+func (s *screen) shown() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.output
+}
+
 // securedCluster is a secured master on a loopback address, as processes, and its admin.
 type securedCluster struct {
 	t         *testing.T
@@ -163,8 +170,8 @@ func (c *securedCluster) logIn(once string) {
 	s.run(c.password, "the same again: ")
 	s.run(c.password, "logged in at "+c.url+" as admin (admin), until ")
 	s.ended()
-	if strings.Contains(s.output, c.password) || strings.Contains(s.output, once) {
-		c.t.Errorf("a password is seen:\n%s", s.output)
+	if shown := s.shown(); strings.Contains(shown, c.password) || strings.Contains(shown, once) {
+		c.t.Errorf("a password is seen:\n%s", shown)
 	}
 	info, err := os.Stat(filepath.Join(c.admin.home, "snapdb", "logins.json"))
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -317,8 +324,8 @@ func (c *securedCluster) restart() {
 	c.startMaster()
 	c.master.expect("fingerprint " + c.pin)
 	c.master.expect("master ready at " + c.url)
-	if strings.Contains(c.master.output, "password") {
-		c.t.Errorf("a password is shown again:\n%s", c.master.output)
+	if shown := c.master.shown(); strings.Contains(shown, "password") {
+		c.t.Errorf("a password is shown again:\n%s", shown)
 	}
 	c.admin.fails(exitDenied, "the password of admin is for one time", "", "node", "ls")
 	c.admin.fails(exitUsage, "there is no new password", once, "login")
