@@ -106,7 +106,7 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 	reads = readFlags(f, &o.Reads)
 	guard.flags(cmd)
 	printConfigFlag(f, &printConfig)
-	addCommands(cmd, resetAdminCommand(), rotateCACommand())
+	addCommands(cmd, resetAdminCommand())
 	return cmd
 }
 

@@ -1,20 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/snapdb/snapdb/agent"
 	"github.com/snapdb/snapdb/agent/access"
-	"github.com/snapdb/snapdb/agent/client"
 )
 
 // protection is what was said about who may reach a master.
@@ -183,43 +180,5 @@ one time, and is made again if it was removed.`,
 		},
 	}
 	dataFlag(cmd, &dir)
-	return cmd
-}
-
-func rotateCACommand() *cobra.Command {
-	var d desk
-	var grace time.Duration
-	cmd := &cobra.Command{
-		Use:   "rotate-ca",
-		Short: "have the running master certified by a new authority of its own",
-		Long: `rotate-ca replaces the authority by which nodes and clients know the master, while it
-runs. Nodes take over the new fingerprint when they next connect; who else knows the old
-one goes on with it until the end of --grace, and should log in with the new one until
-then. If the key of the authority was stolen, --grace 0 cuts off all that know the old
-one: invite the nodes again.`,
-		Example: "  snapdb master rotate-ca --grace 720h",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if grace < 0 {
-				return flagError(cmd, "grace", fmt.Errorf("must not be negative, not %v", grace))
-			}
-			if grace == 0 {
-				grace = -1 // none
-			}
-			return d.ask(cmd, func(ctx context.Context, c *client.Client) error {
-				fingerprint, err := c.RotateAuthority(ctx, grace)
-				if err != nil {
-					return err
-				}
-				if d.json {
-					return printJSON(cmd.OutOrStdout(), map[string]string{"fingerprint": fingerprint})
-				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), "fingerprint", fingerprint)
-				return err
-			})
-		},
-	}
-	d.flags(cmd)
-	cmd.Flags().DurationVar(&grace, "grace", 30*24*time.Hour, "how long the old fingerprint is good, a `DURATION` like 720h; 0: not at all")
 	return cmd
 }
