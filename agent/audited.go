@@ -67,7 +67,7 @@ func (m *Master) auditSQL(who *caller, req *subjects.Request, answer reply) repl
 		e.SQL += "; " + s.SQL
 	}
 	schema := slices.ContainsFunc(stmts, func(s subjects.Stmt) bool { return exec.ChangesSchema(s.SQL) })
-	writes := schema || m.opts.AuditWrites && slices.ContainsFunc(stmts, func(s subjects.Stmt) bool { return exec.LooksLikeWrite(s.SQL) })
+	writes := schema || m.opts.Audit.Writes && slices.ContainsFunc(stmts, func(s subjects.Stmt) bool { return exec.LooksLikeWrite(s.SQL) })
 	switch {
 	case schema:
 		e.Action = "sql.schema"

@@ -64,11 +64,10 @@ type MasterOptions struct {
 	Secure bool
 	// Certificate shows clients of a secured master who it is.
 	Certificate Certificate
-	// AuditWrites has the audit record of a secured cluster take every write, not only what
-	// changes schemas, AuditMask leave the values out of SQL.
-	AuditWrites, AuditMask bool
-	Version                string // of snapdb, for people
-	Logger                 *slog.Logger
+	// Audit is about the audit record of a secured cluster.
+	Audit   Audit
+	Version string // of snapdb, for people
+	Logger  *slog.Logger
 
 	patience patience     // with clients; zero: the usual one
 	hashing  access.Costs // of passwords; zero: the usual ones
@@ -87,6 +86,14 @@ type Certificate struct {
 	// File, Key and CA are PEM files of a certificate that was brought; CA may be "" if
 	// clients know it anyway.
 	File, Key, CA string
+}
+
+// Audit says what is kept of who did what. The zero value is good.
+type Audit struct {
+	Writes bool          // every write, not only what changes schemas
+	Mask   bool          // SQL without the values in it
+	Keep   int64         // bytes; 0: audit.DefaultMaxBytes
+	Age    time.Duration // 0: audit.DefaultMaxAge
 }
 
 // Errors of a master that does not start.

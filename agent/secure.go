@@ -92,7 +92,7 @@ func (m *Master) secure(ctx context.Context, config *broker.Config) error {
 		return err
 	}
 	cluster := m.store.Identity().Cluster
-	if m.audit, err = audit.Open(filepath.Join(m.opts.Dir, "audit"), audit.Options{Cluster: cluster, Mask: m.opts.AuditMask, Logger: m.log}); err != nil {
+	if m.audit, err = audit.Open(filepath.Join(m.opts.Dir, "audit"), audit.Options{Cluster: cluster, Mask: m.opts.Audit.Mask, MaxBytes: m.opts.Audit.Keep, MaxAge: m.opts.Audit.Age, Logger: m.log}); err != nil {
 		return fmt.Errorf("open the audit record: %w", err)
 	}
 	m.warden = newWarden(store, m.record, m.log)

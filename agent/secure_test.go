@@ -358,7 +358,7 @@ func TestRevokedNodeIsCutOff(t *testing.T) {
 
 func TestWhatWasDoneAndDeniedIsOnRecord(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, agent.MasterOptions{Secure: true, AuditWrites: true}, "s1")
+	c := newCluster(t, agent.MasterOptions{Secure: true, Audit: agent.Audit{Writes: true}}, "s1")
 	u := c.addUser(subjects.UserRequest{User: "u", Role: "viewer", Databases: []string{"mine"}})
 	c.do("", "CREATE DATABASE a")
 	c.do("a", "CREATE TABLE t (x); INSERT INTO t VALUES (1)")

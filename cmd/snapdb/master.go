@@ -25,7 +25,7 @@ func masterCommand() *cobra.Command {
 	var guard protection
 	var printConfig bool
 	var reserveMB, logMB, keepMB int64
-	var reads func() error
+	var reads, record func() error // check what was said
 	cmd := &cobra.Command{
 		Use:   "master",
 		Short: "run the master: the broker, and the node that takes all SQL",
@@ -70,7 +70,7 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 			case o.VerifyEvery == 0:
 				o.VerifyEvery = -1 // only when somebody asks
 			}
-			if err := reads(); err != nil {
+			if err := errors.Join(reads(), record()); err != nil {
 				return usageError(err)
 			}
 			o.Ack = rule
@@ -103,7 +103,7 @@ order; a second time stops it at once, which loses nothing that was answered.`,
 	f.DurationVar(&o.SnapshotEvery, "snapshot-every", agent.DefaultSnapshotEvery, "`TIME` after which a database that was changed gets a new snapshot")
 	f.DurationVar(&o.VerifyEvery, "verify-every", agent.DefaultVerifyEvery, "`TIME` after which all nodes compare what they hold of a database that was changed; of one that was not, twelve times as long; 0: only when asked")
 	f.Int64Var(&reserveMB, "disk-reserve", agent.DefaultDiskReserve>>20, "free disk space in `MiB` below which writes are refused")
-	reads = readFlags(f, &o.Reads)
+	reads, record = readFlags(f, &o.Reads), auditFlags(f, &o.Audit)
 	guard.flags(cmd)
 	printConfigFlag(f, &printConfig)
 	addCommands(cmd, resetAdminCommand())
