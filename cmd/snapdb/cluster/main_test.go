@@ -8,9 +8,8 @@ import (
 	"os"
 	"testing"
 
-	"modernc.org/sqlite"
-
 	"github.com/snapdb/snapdb/cmd/snapdb/processtest"
+	"github.com/snapdb/snapdb/exec/engine"
 )
 
 // built is the binary under test, built once for the run.
@@ -31,9 +30,9 @@ func run(m *testing.M) int {
 		return 1
 	}
 	// Some tests read files with package exec, others with any SQLite: the first that
-	// opens one would decide for all how files are locked.
-	if _, err := sqlite.OFDLocking(true); err != nil {
-		fmt.Fprintln(os.Stderr, "set up file locks:", err)
+	// opens one decides for all how files are locked and memory is counted.
+	if _, err := engine.Digest(); err != nil {
+		fmt.Fprintln(os.Stderr, "set up SQLite:", err)
 		return 1
 	}
 	dir, err := os.MkdirTemp("", "snapdb-cluster-")
