@@ -48,6 +48,17 @@
 // anew from nothing. A master finds what is wrong with its own files when it starts, and
 // makes them anew from a snapshot and the log (restore.go).
 //
+// # Who asks
+//
+// Where [MasterOptions].Secure is set, the warden (warden.go) is the broker's gate, by
+// what package access knows, and says at each door who asks, by what the broker has
+// written into the request; the panel asks in the names of users that it has let in
+// (panel.go). Each door names the right that it takes (door.go, admin.go), rights to
+// databases and nodes are looked at where it is known which are meant, and no other
+// place decides. What is done and what is denied goes on record (audited.go). A node
+// comes by an invitation and is known by a key of its own (credentials.go). Without, the
+// caller is somebody who may do everything, by the same code.
+//
 // # Who has said it
 //
 // A master with a key ([MasterOptions].Sign, package signing) signs what nodes act on:
