@@ -67,7 +67,8 @@ func (m *Master) putBlob(r *demand) (*subjects.BlobPutResponse, error) {
 	if size > maxFile {
 		return nil, subjects.Errorf(subjects.CodeTooBig, "the file has %d bytes, at most %d can be carried", size, int64(maxFile))
 	}
-	if err := m.checkDisk(); err != nil {
+	// Files stay away from the reserve below which nobody can write any more.
+	if err := m.keeper.room(int64(len(r.data)) + int64(m.opts.DiskReserve)); err != nil {
 		return nil, err
 	}
 	next, done, err := m.orders.files.Put(r.header.Get(subjects.HeaderDigest), size, offset, r.data)

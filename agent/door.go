@@ -240,11 +240,14 @@ type handler struct {
 // transaction, or inside the session's.
 func (h *handler) run() error {
 	if h.req.More != "" {
-		at, err := h.m.reader.more(h.ctx, h.req.More, h.limit, &h.out)
+		if err := h.who.uses(h.m.reader.of(h.req.More)); err != nil {
+			return err
+		}
+		at, err := h.m.reader.more(h.ctx, h.who.name(), h.req.More, h.limit, &h.out)
 		h.outcome.position = at
 		return err
 	}
-	if err := h.who.uses(h.db); err != nil { // the session's, it may be
+	if err := h.allowed(); err != nil {
 		return err
 	}
 	if err := h.fresh(h.db); err != nil {
@@ -259,6 +262,28 @@ func (h *handler) run() error {
 		return subjects.Errorf(subjects.CodeBadRequest, `an "id" makes a request repeat-safe; the requests of a transaction are not, and take none`)
 	}
 	return h.execute(statements(h.req))
+}
+
+// allowed looks at the rights to what the session has brought along. A transaction whose
+// user has lost his is rolled back.
+func (h *handler) allowed() error {
+	if err := h.who.uses(h.db); err != nil {
+		return err
+	}
+	if h.session == nil || h.session.tx == nil {
+		return nil
+	}
+	t := h.session.tx
+	err := h.who.uses(t.w.db.Name())
+	if err == nil && t.holding {
+		err = h.who.may(access.Write)
+	}
+	if err == nil {
+		return nil
+	}
+	t.rollback()
+	h.endTransaction()
+	return err
 }
 
 // fresh waits until min_position is reached. The master has everything that was

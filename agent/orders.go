@@ -27,6 +27,8 @@ const (
 	queueLife = 24 * time.Hour
 	// spareFile is how long a file that no command refers to is kept.
 	spareFile = time.Hour
+	// sweepFiles is how often such are looked for.
+	sweepFiles = 5 * time.Minute
 	// listed is how many commands a list has if nothing else is said, listedMost how
 	// many it may have.
 	listed, listedMost = 100, 1000
@@ -56,7 +58,11 @@ func openOrders(m *Master) (*orders, error) {
 
 // run sends what is due until ctx ends.
 func (o *orders) run(ctx context.Context) {
-	o.sweep()
+	o.m.goes(func(ctx context.Context) {
+		for o.sweep(); sleep(ctx, sweepFiles); {
+			o.sweep()
+		}
+	})
 	o.dispatch.Run(ctx)
 }
 
@@ -332,19 +338,19 @@ func (o *orders) preview(_ context.Context, who *caller, q *subjects.CommandRequ
 }
 
 // list shows one record, or the newest.
-func (o *orders) list(_ context.Context, _ *caller, q *subjects.CommandQuery) (*subjects.CommandResponse, error) {
+func (o *orders) list(_ context.Context, who *caller, q *subjects.CommandQuery) (*subjects.CommandResponse, error) {
 	if q.ID != "" {
 		r, err := o.book.Get(q.ID)
 		if err != nil {
 			return nil, err
 		}
-		return &subjects.CommandResponse{Commands: []subjects.CommandRecord{r}}, nil
+		return &subjects.CommandResponse{Commands: who.shown(r)}, nil
 	}
 	limit := q.Limit
 	if limit <= 0 {
 		limit = listed
 	}
-	return &subjects.CommandResponse{Commands: o.book.List(q.Node, min(limit, listedMost))}, nil
+	return &subjects.CommandResponse{Commands: who.shown(o.book.List(q.Node, min(limit, listedMost))...)}, nil
 }
 
 // cancel withdraws a command. The answer shows how it stands then.

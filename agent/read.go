@@ -131,10 +131,10 @@ func (r *reader) keep(c *cursor) string {
 		return ""
 	}
 	r.makeRoom(c)
-	token := randomID()
+	token, who := randomID(), c.who
 	r.cursors[token] = c
 	c.timer = time.AfterFunc(cursorLife, func() {
-		if c := r.take(token); c != nil {
+		if c := r.take(who, token); c != nil {
 			r.giveUp(c)
 		}
 	})
@@ -171,12 +171,25 @@ func (r *reader) bound(most int, match func(*cursor) bool) {
 	}
 }
 
-func (r *reader) take(token string) *cursor {
+func (r *reader) take(who, token string) *cursor {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.cursors[token]
+	if c == nil || c.who != who {
+		return nil
+	}
 	delete(r.cursors, token)
 	return c
+}
+
+// of is the database that a cut result is from, "" if there is no such result.
+func (r *reader) of(token string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.cursors[token]; c != nil {
+		return c.db.Name()
+	}
+	return ""
 }
 
 // giveUp gives up a cursor that was kept. Its statement may only be touched while
@@ -196,9 +209,9 @@ func (r *reader) end(c *cursor) {
 	r.shares.give(c.who)
 }
 
-// more goes on with a result that was cut.
-func (r *reader) more(ctx context.Context, token string, limit time.Time, out *subjects.Results) (uint64, error) {
-	c := r.take(token)
+// more goes on with a result that was cut, for whom it was begun.
+func (r *reader) more(ctx context.Context, who, token string, limit time.Time, out *subjects.Results) (uint64, error) {
+	c := r.take(who, token)
 	if c == nil {
 		return 0, subjects.Errorf(subjects.CodeBadRequest, "no unfinished result of that token: it was read to its end, was left alone longer than %v, or gave way to newer ones", cursorLife)
 	}

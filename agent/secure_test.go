@@ -256,7 +256,7 @@ func TestUserOfOneDatabaseKnowsNoOther(t *testing.T) {
 
 func (c *cluster) natsAs(user, secret string) *nats.Conn {
 	c.t.Helper()
-	nc, err := nats.Connect(c.m.URL(), nats.Secure(c.tls()), nats.UserInfo(user, secret), nats.CustomInboxPrefix(subjects.UserInbox(user)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	nc, err := nats.Connect(c.m.URL(), nats.Secure(c.tls()), nats.UserInfo(user, secret), nats.CustomInboxPrefix(subjects.UserInbox(subjects.CredentialName(user, secret))), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -283,6 +283,61 @@ func TestSessionsOfOthersCannotBeUsed(t *testing.T) {
 	}
 	if _, err := s.Do(testContext(t), &subjects.Request{SQL: "COMMIT"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// Rights count inside a transaction as they are now, and for the database that it is in.
+func TestRightsAreLookedAtInsideATransaction(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true})
+	for _, db := range []string{"a", "b"} {
+		c.do("", "CREATE DATABASE "+db)
+		c.do(db, "CREATE TABLE t (x)")
+	}
+	u := c.addUser(subjects.UserRequest{User: "u", Role: "writer"})
+	s := u.NewSession("a")
+	for _, sql := range []string{"BEGIN", "INSERT INTO t VALUES (1)"} {
+		if _, err := s.Do(testContext(t), &subjects.Request{SQL: sql}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.c.ChangeUser(testContext(t), subjects.UserRequest{User: "u", Role: "viewer", Databases: []string{"b"}}); err != nil {
+		t.Fatal(err)
+	}
+	u = c.connectAs("u", "a password of u")
+	_, err := u.Exec(testContext(t), &subjects.Request{DB: "b", Session: s.ID(), Tx: true, SQL: "COMMIT"})
+	denied(t, "commit", err)
+	if got := c.rows("a", "SELECT count(*) FROM t"); got != "0" {
+		t.Errorf("%s rows were written by a viewer", got)
+	}
+}
+
+// A weak token does not hear what is answered to a strong one of the same user.
+func TestTokensHaveInboxesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, agent.MasterOptions{Secure: true})
+	weak, err := c.c.MakeToken(testContext(t), subjects.TokenRequest{Label: "weak", Role: "viewer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := c.natsAs(admin, weak.Secret)
+	for _, inbox := range []string{subjects.UserInbox(admin) + ".>", "_INBOX_*.>", "_INBOX_DEPUTY.>", ">"} {
+		sub, err := nc.SubscribeSync(inbox)
+		if err == nil {
+			err = nc.Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.c.Users(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := sub.Pending(); err == nil && n > 0 {
+			t.Errorf("%s is heard", inbox)
+		}
 	}
 }
 

@@ -137,7 +137,7 @@ type nodeQuery struct {
 
 func (q *nodeQuery) run() (err error) {
 	if q.req.More != "" {
-		q.position, err = q.s.reader.more(q.ctx, q.req.More, q.limit, &q.out)
+		q.position, err = q.s.reader.more(q.ctx, q.who, q.req.More, q.limit, &q.out)
 		return err
 	}
 	stmts := statements(q.req)

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -73,6 +75,21 @@ func (c *caller) commands(nodes []subjects.NodeInfo) *subjects.Error {
 	return subjects.Errorf(subjects.CodeForbidden, "%s may command nodes with %s only, not %s", c.User, c.Labels, names(others))
 }
 
+// shown are records of commands as the caller may see them: what nodes say tells of all
+// databases.
+func (c *caller) shown(records ...subjects.CommandRecord) []subjects.CommandRecord {
+	if c.open || c.Databases == nil {
+		return records
+	}
+	for i := range records {
+		records[i].Nodes = slices.Clone(records[i].Nodes)
+		for j := range records[i].Nodes {
+			records[i].Nodes[j].Output = nil
+		}
+	}
+	return records
+}
+
 // is says whether the caller is a node, or may say so.
 func (c *caller) is(node string) bool { return c.open || c.node == node && node != "" }
 
@@ -81,7 +98,7 @@ func (c *caller) scope(name string) string {
 	if c.open || name == "" {
 		return name
 	}
-	return c.User + "/" + name
+	return c.Name() + "/" + name
 }
 
 // name is by whom shares are counted; "" in an open cluster, where nobody is sure who asks.
@@ -110,6 +127,7 @@ type warden struct {
 	mu    sync.Mutex
 	known map[string]broker.Caller // what the broker wrote into requests
 	lost  []uint64                 // connections that are to be cut
+	loud  loudness
 }
 
 func newWarden(store *access.Store, record func(audit.Event), log *slog.Logger) *warden {
@@ -154,6 +172,14 @@ func (w *warden) admit(ctx context.Context, c broker.Credentials) (broker.Guest,
 	if c.Key == "" {
 		node = ""
 	}
+	if err != nil {
+		w.mu.Lock()
+		heard := w.loud.heard(c.From, time.Now())
+		w.mu.Unlock()
+		if !heard {
+			return guest, err
+		}
+	}
 	w.connected(cmp.Or(guest.Name, c.User), node, c.From, err)
 	if err != nil {
 		w.log.Warn("a client was not let in", "user", c.User, "connection", c.Connection, "from", c.From, "error", err)
@@ -172,13 +198,15 @@ func (w *warden) guest(ctx context.Context, c broker.Credentials) (broker.Guest,
 		if err == nil && c.User != "" && c.User != p.User {
 			err = errors.New("the token is another user's")
 		}
+	} else if c.User == "" || c.Secret == "" {
+		err = errors.New("nothing was shown") // which is no guess
 	} else {
 		p, err = w.store.Login(ctx, c.User, c.Secret, c.From)
 	}
 	if err != nil {
 		return broker.Guest{}, err
 	}
-	return broker.Guest{Name: p.Name(), Inbox: subjects.UserInbox(p.User), Whole: p.May(access.Read) && p.Databases == nil, Until: p.Expires}, nil
+	return broker.Guest{Name: p.Name(), Inbox: subjects.UserInbox(p.Name()), Whole: p.May(access.Read) && p.Databases == nil, Until: p.Expires}, nil
 }
 
 // nodeGuest lets a node in that is enrolled, or has an invitation.
@@ -193,6 +221,7 @@ func (w *warden) nodeGuest(c broker.Credentials) (broker.Guest, error) {
 		if node, err = w.store.Enrol(c.Secret, id, c.Key); err != nil {
 			return broker.Guest{}, err
 		}
+		w.cut(nil) // whoever had the id
 		w.log.Info("node enrolled", "node", id, "from", c.From)
 		w.record(audit.Event{Who: "node " + id, From: c.From, Action: "node.enrol", Target: id, Outcome: audit.OK, Detail: "by invitation " + node.Invitation})
 	}
@@ -215,12 +244,12 @@ func (w *warden) cut(doors *nats.Conn) {
 	if len(lost) == 0 {
 		return
 	}
-	if err := doors.Flush(); err != nil {
-		w.log.Warn("cutting connections before all answers are sent", "error", err)
+	if doors != nil {
+		if err := doors.Flush(); err != nil {
+			w.log.Warn("cutting connections before all answers are sent", "error", err)
+		}
 	}
-	if err := w.broker.Disconnect(lost); err != nil {
-		w.log.Error("cannot cut the connections of who lost rights", "error", err)
-	}
+	w.broker.Disconnect(lost)
 }
 
 // concerns says whether what a guest came in by has been revoked.
@@ -235,6 +264,31 @@ func concerns(r access.Revoked, guest broker.Guest) bool {
 	return r.User != "" && user == r.User
 }
 
+// loudness bounds what those who are not let in make the master write down: with no
+// secret at all they could push everything else out of the audit record.
+type loudness struct {
+	since time.Time
+	by    map[string]int // how often in this minute, by address
+}
+
+// Refusals that are written down in a minute: of one address, and addresses.
+const (
+	refusalsOfOne = 10
+	refusers      = 100
+)
+
+// heard says whether one more refusal of an address is written down.
+func (l *loudness) heard(from string, now time.Time) bool {
+	if now.Sub(l.since) >= time.Minute || l.by == nil {
+		l.since, l.by = now, map[string]int{}
+	}
+	if l.by[from] >= refusalsOfOne || l.by[from] == 0 && len(l.by) >= refusers {
+		return false
+	}
+	l.by[from]++
+	return true
+}
+
 // panelUser is the name of the panel where it asks for itself. No user can be called so.
 const panelUser = "(panel)"
 
@@ -246,9 +300,12 @@ func (w *warden) caller(h micro.Headers) (*caller, *subjects.Error) {
 	is, err := w.read(h.Get(broker.CallerHeader))
 	nobody := subjects.Errorf(subjects.CodeForbidden, "nobody who may ask does")
 	switch {
-	case err != nil:
+	case err != nil, is.Service != "":
 		return nil, nobody
 	case is.Node() != "":
+		if _, enrolled := w.store.Node(is.Node()); !enrolled {
+			return nil, nobody // about to be cut off
+		}
 		return &caller{node: is.Node()}, nil
 	case !is.User():
 		return nil, nobody // an answer that somebody wanted to have here

@@ -262,13 +262,6 @@ func (g *guests) remove(client uint64) {
 	delete(g.here, client)
 }
 
-func (g *guests) has(client uint64) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	_, here := g.here[client]
-	return here
-}
-
 func (g *guests) find(match func(Guest) bool) (clients []uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -189,6 +189,55 @@ func TestUserCanSpeakOnlyForItself(t *testing.T) {
 	wantIDs(t, g.ids(1), "x", "y")
 }
 
+// A node may answer with a header that names another: where the answer arrives at a door,
+// the door can tell.
+func TestAnswerOfANodeIsNobodysRequest(t *testing.T) {
+	t.Parallel()
+	g := startGated(t)
+	a, alice := g.node("a"), g.user("alice")
+	if _, err := a.Subscribe(subjects.NodeQuery("a"), func(msg *nats.Msg) {
+		msg.RespondMsg(&nats.Msg{Data: []byte(smuggled), Header: nats.Header{broker.CallerHeader: {`{"acc":"USERS","user":"root"}`}}})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	heard := make(chan *nats.Msg, 1)
+	if _, err := g.doors.ChanSubscribe(subjects.Exec, heard); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.doors.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := alice.PublishRequest(subjects.NodeQuery("a"), subjects.Exec, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	var c broker.Caller
+	if err := json.Unmarshal([]byte(receive(t, heard).Header.Get(broker.CallerHeader)), &c); err != nil {
+		t.Fatal(err)
+	}
+	if c.Service == "" {
+		t.Errorf("the door takes it for a request of %+v", c)
+	}
+	if c := g.own(alice, heard); c.Service != "" || c.Name != "alice" {
+		t.Errorf("alice's own request is %+v", c)
+	}
+}
+
+// own is the caller of a request of a client's own, as a door hears it.
+func (g *gated) own(nc *nats.Conn, heard chan *nats.Msg) broker.Caller {
+	g.t.Helper()
+	if err := nc.PublishRequest(subjects.Exec, nc.NewInbox(), nil); err != nil {
+		g.t.Fatal(err)
+	}
+	var c broker.Caller
+	if err := json.Unmarshal([]byte(receive(g.t, heard).Header.Get(broker.CallerHeader)), &c); err != nil {
+		g.t.Fatal(err)
+	}
+	return c
+}
+
 func TestUsersCannotHearEachOther(t *testing.T) {
 	t.Parallel()
 	g := startGated(t)
@@ -238,9 +287,7 @@ func TestDisconnectedGuestsAreGone(t *testing.T) {
 	g := startGated(t)
 	a, alice := g.node("a"), g.user("alice")
 	lost := a.StatusChanged(nats.RECONNECTING, nats.CLOSED)
-	if err := g.Disconnect(g.Guests(func(guest broker.Guest) bool { return guest.Node == "a" })); err != nil {
-		t.Fatal(err)
-	}
+	g.Disconnect(g.Guests(func(guest broker.Guest) bool { return guest.Node == "a" }))
 	<-lost
 	if err := alice.Flush(); err != nil {
 		t.Errorf("alice: %v", err)

@@ -13,8 +13,8 @@
 // another is listed in accounts.go: requests to doors, into which the server writes who
 // asks ([Caller]), what nodes say on their own subjects, and news. A node has nobody
 // else in its account, so whatever it has others answer stays there. Whatever a user
-// has others answer, on whatever subject, arrives at the doors in nobody's name, and at
-// nodes without the master's signature. The name of the consumer with which a node
+// has others answer, on whatever subject, arrives at the doors in nobody's name
+// ([Caller].Service), and at nodes without the master's signature. The name of the consumer with which a node
 // reads is known to the node alone.
 //
 // Without a gate there are two identities. The master's own connections ([Broker.Connect]) live

@@ -110,8 +110,9 @@ func (b *Broker) ConnectPublic(name string, opts ...nats.Option) (*nats.Conn, er
 	return b.connect(name, opts)
 }
 
-// deputyInbox is where answers to a deputy arrive.
-const deputyInbox = "_INBOX_deputy"
+// deputyInbox is where answers to a deputy arrive. No user has it: their names have small
+// letters.
+const deputyInbox = "_INBOX_DEPUTY"
 
 // AsDeputy are the options of a connection inside this process with the rights of a
 // user, for what asks in the name of users that it has let in itself. Its requests

@@ -259,11 +259,32 @@ func (v *viewer) commands(ctx context.Context, m *watchMessage, yield func([]byt
 		if m.Node != "" && c.turn > 0 && !slices.Contains(c.nodes, m.Node) {
 			continue
 		}
-		if !yield(wrap(`{"type":"command","command":`, c.data), nil) {
+		data := c.data
+		if v.who.limited() {
+			data = withoutOutput(data)
+		}
+		if !yield(wrap(`{"type":"command","command":`, data), nil) {
 			return false
 		}
 	}
 	return true
+}
+
+// withoutOutput is a record of a command without what nodes have said, which tells of all
+// databases.
+func withoutOutput(data []byte) []byte {
+	var r subjects.CommandRecord
+	if json.Unmarshal(data, &r) != nil {
+		return []byte("null")
+	}
+	for i := range r.Nodes {
+		r.Nodes[i].Output = nil
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		return []byte("null")
+	}
+	return data
 }
 
 // logs yields lines, until there are no more.

@@ -57,9 +57,24 @@ const (
 	HeaderFrom = "Snapdb-From" // address of the user's machine
 )
 
-// UserInbox is the prefix of the subjects at which a user takes answers. No two users
-// have the same, and it is one token.
-func UserInbox(user string) string { return "_INBOX_" + strings.ReplaceAll(user, ".", "=") }
+// UserInbox is the prefix of the subjects at which a user takes answers, by the name of
+// the credential: a weak token must not hear what is answered to a strong one. No two
+// have the same, and it is one token of a subject.
+func UserInbox(name string) string { return "_INBOX_" + strings.ReplaceAll(name, ".", "=") }
+
+// TokenPrefix begins API tokens: snapdb_<id>_<key>.
+const TokenPrefix = "snapdb_"
+
+// CredentialName is by what name a user is known who shows a secret: "alice" with a
+// password, "alice#<id>" with an API token.
+func CredentialName(user, secret string) string {
+	if rest, ok := strings.CutPrefix(secret, TokenPrefix); ok {
+		if id, _, ok := strings.Cut(rest, "_"); ok {
+			return user + "#" + id
+		}
+	}
+	return user
+}
 
 // Who is who asks, and what he may do.
 type Who struct {

@@ -141,7 +141,7 @@ func (o *Options) login(n *nats.Options) error {
 	n.Secure, n.TLSConfig = o.TLS != nil, o.TLS
 	n.User, n.Password = o.User, o.Secret
 	if o.User != "" {
-		n.InboxPrefix = subjects.UserInbox(o.User)
+		n.InboxPrefix = subjects.UserInbox(subjects.CredentialName(o.User, o.Secret))
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func (e *entry) writeContext(ctx context.Context, name string) (file string, err
 	is := natsContext{Description: "a cluster of snapdb", URL: e.url, CA: e.ca}
 	if e.options.User != "" {
 		is.User, is.Password = e.options.User, e.options.Secret
-		is.API, is.Inbox = broker.APIPrefix, subjects.UserInbox(is.User)
+		is.API, is.Inbox = broker.APIPrefix, subjects.UserInbox(subjects.CredentialName(is.User, is.Password))
 	}
 	switch {
 	case e.pin != "":
