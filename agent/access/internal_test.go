@@ -137,7 +137,8 @@ func TestWhatChangedDuringTheHashingCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		costs := Costs{MemoryKiB: 8, Time: 1, Threads: 1}
-		s, err := Open(t.TempDir(), Options{Costs: costs})
+		now := time.Now()
+		s, err := Open(t.TempDir(), Options{Costs: costs, Now: func() time.Time { return now }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +149,7 @@ func TestWhatChangedDuringTheHashingCounts(t *testing.T) {
 			answer := make(chan error)
 			go func() { answer <- do() }()
 			synctest.Wait()
-			time.Sleep(time.Second) // of the bubble: what follows is later
+			now = now.Add(time.Second)
 			if err := s.update(change); err != nil {
 				t.Error(err)
 			}
