@@ -255,9 +255,13 @@ func (a *admin) revokeToken(ctx context.Context, who *caller, q *subjects.Creden
 		return nil, err
 	}
 	for _, t := range all.Tokens {
-		if t.ID == q.ID {
-			return &nothing{}, accessError(a.store.RevokeToken(q.ID))
+		if t.ID != q.ID {
+			continue
 		}
+		if role, err := access.ParseRole(t.Role); err != nil || role > who.Role {
+			return nil, subjects.Errorf(subjects.CodeForbidden, "token %s may do more than what asks (%s against %s)", t.ID, t.Role, who.Role)
+		}
+		return &nothing{}, accessError(a.store.RevokeToken(q.ID))
 	}
 	return nil, subjects.Errorf(subjects.CodeNotFound, "no such token %.64q: see snapdb user token ls", q.ID)
 }

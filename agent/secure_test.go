@@ -572,6 +572,11 @@ func TestTokens(t *testing.T) {
 	denied(t, "write", err)
 	_, err = cl.MakeToken(testContext(t), subjects.TokenRequest{Label: "more", Role: "admin"})
 	denied(t, "a stronger token", err)
+	strong, err := c.c.MakeToken(testContext(t), subjects.TokenRequest{Label: "strong", Role: "admin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	denied(t, "ending a stronger token", cl.RevokeToken(testContext(t), strong.ID))
 	if _, err := client.Connect(testContext(t), c.m.URL(), client.Options{User: "somebody", Secret: reading.Secret, TLS: c.tls()}); !errors.Is(err, client.ErrDenied) {
 		t.Errorf("in another's name: %v", err)
 	}
